@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: MIT
+// rt_sim.h - the simulator's worker: virtual time, one seed.
+//
+// Ready fibres run in an order drawn from the seed; when none is ready, time jumps to the next
+// timer. Nothing here reads a clock, a file or the address of anything, so a seed replays exactly.
+#pragma once
+
+#include "rt/rt.h"
+
+struct rt *rt_sim_create(uint64_t seed);
+// The power goes: every fibre is abandoned where it stands (its stack is freed, nothing of it
+// runs again). Whatever the fibres held is garbage to be dropped with their arena. Call from
+// outside a fibre, after rt_run() returned because of rt_sim_halt().
+void rt_sim_abandon(struct rt *rt);
+// From inside a fibre: makes rt_run() return -ECANCELED at once. Does not return.
+NO_RETURN void rt_sim_halt(struct rt *rt);
