@@ -29,6 +29,6 @@ char *xstrdup(const char *text) { return or_die(strdup(text), 1); }
 
 void *xblocks(size_t block_count)
 {
-    void *ptr = or_die(aligned_alloc(BLOCK_SIZE, block_count * BLOCK_SIZE), block_count);
-    return memset(ptr, 0, block_count * BLOCK_SIZE);
+    void *ptr = or_die(aligned_alloc(BLOCK_BYTES, block_count * BLOCK_BYTES), block_count);
+    return memset(ptr, 0, block_count * BLOCK_BYTES);
 }

@@ -29,5 +29,5 @@ MUST_USE void *xmalloc(size_t size);
 MUST_USE void *xcalloc(size_t count, size_t size);
 MUST_USE void *xrealloc(void *ptr, size_t size);
 MUST_USE char *xstrdup(const char *text);
-// Zeroed, aligned to BLOCK_SIZE; free with free().
+// Zeroed, aligned to BLOCK_BYTES; free with free().
 MUST_USE void *xblocks(size_t block_count);

@@ -2,6 +2,7 @@
 // types.h - the few words that every file of drover uses.
 #pragma once
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,8 +31,9 @@
 #define EFSCORRUPTED EUCLEAN    // structure is wrong
 #define EFSBADCRC EBADMSG       // checksum is wrong; the doors report it as EUCLEAN
 
-// drover knows one block size. A block is also the unit of the page cache.
-#define BLOCK_SIZE 4096u
+// drover knows one block size. A block is also the unit of the page cache. (<linux/fs.h> has a macro
+// BLOCK_SIZE that means 1024; hence the name.)
+#define BLOCK_BYTES 4096u
 #define BLOCK_SHIFT 12
 
 static inline void auto_free_(void *slot)
