@@ -24,7 +24,8 @@ struct fibre;
 
 // Runs until rt_stop() and no fibre is left. Returns 0, or a negative errno of the loop itself.
 MUST_USE int rt_run(struct rt *rt);
-// Asks rt_run() to return once every fibre has ended. Watches are no longer called.
+// Asks rt_run() to return once every fibre has ended. Watches and the source are no longer called.
+// Holds for one rt_run(), the present or else the next one; after it the worker may run again.
 void rt_stop(struct rt *rt);
 // Frees the worker; no fibre may be left.
 void rt_destroy(struct rt *rt);
@@ -46,7 +47,7 @@ void rt_call(struct rt *rt, const char *name, void (*fn)(void *arg), void *arg);
 
 bool rt_in_fibre(struct rt *rt);
 // How often the running fibre has given up the processor since it began. Plans compare two
-// values of it: equal means that nothing else ran in between.
+// values of it: equal means that nothing else ran in between. 0 outside a fibre.
 uint64_t rt_waits(struct rt *rt);
 uint32_t rt_fibre_count(struct rt *rt);
 
