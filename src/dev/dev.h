@@ -17,8 +17,8 @@ enum dev_flags {
 struct dev;
 struct dev_ops {
     const char *name;
-    // The bytes of iov sum to a multiple of BLOCK_SIZE and every iov_base and iov_len is aligned
-    // to BLOCK_SIZE. 0 when all was transferred, else a negative errno; then it is unknown which
+    // The bytes of iov sum to a multiple of BLOCK_BYTES and every iov_base and iov_len is aligned
+    // to BLOCK_BYTES. 0 when all was transferred, else a negative errno; then it is unknown which
     // of the blocks were. A short transfer never escapes a driver.
     YIELDS int (*read)(struct dev *dev, uint64_t block, const struct iovec *iov, int iovcnt);
     YIELDS int (*write)(struct dev *dev, uint64_t block, const struct iovec *iov, int iovcnt, enum dev_flags flags);
