@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+// op.c - the frame around every operation: begin, end, and its entry in the P-Log.
+//
+// Room in the log is promised before anything is held: no gate, no pin, no claim. So waiting for a
+// commit there can never be waiting for oneself (README, I3).
+#include "ops/internal.h"
+
+#include "base/check.h"
+#include "base/log.h"
+
+#define LOG_TRIES_MAX 8u
+
+struct ops *ops_open(const struct ops_config *config)
+{
+    struct ops *ops = xcalloc(1, sizeof *ops);
+
+    *ops = (struct ops){.rt = config->rt, .fs = config->fs, .log = config->plog};
+    waitq_init(&ops->log_room);
+    htable_init(&ops->known);
+    return ops;
+}
+
+void ops_tag(struct ops *ops, uint64_t client, uint64_t request)
+{
+    ops->tag_client = client;
+    ops->tag_request = request;
+}
+
+// --- room in the log --------------------------------------------------------------------------
+
+// A write is durable when the disk's size covers it: its bytes were written back before that size
+// was moved. Bytes inside the old size need no entry at all once their times are committed: their
+// pages are in the legacy by themselves.
+static bool write_is_settled(void *arg, const struct plog_entry *entry)
+{
+    struct ops *ops = arg;
+    struct inode *inode = inode_peek(ops->fs, entry->target[PLOG_SELF].ino);
+
+    if (!inode)
+        return true;                // only clean inodes leave memory
+    bool settled = inode->d.generation != entry->target[PLOG_SELF].generation ||
+                   (inode->d.size >= MIN(entry->off + entry->len, inode->size) &&
+                    inode->datasync_tid <= jrn_committed_tid(ops->fs->jrn));
+    inode_put(inode);
+    return settled;
+}
+
+static bool forced(void *arg, const struct plog_entry *entry)
+{
+    (void)arg, (void)entry;
+    return true;
+}
+
+static void trim(struct ops *ops, bool (*settled)(void *arg, const struct plog_entry *entry))
+{
+    uint64_t committed = jrn_committed_tid(ops->fs->jrn);
+    plog_trim(ops->log, committed, &(struct plog_settle){.settled = settled, .arg = ops});
+    ops->log_trimmed_tid = committed;
+    waitq_wake_all(ops->rt, &ops->log_room);
+}
+
+void op_trim_log(struct ops *ops)
+{
+    if (ops->log && ops->fs->jrn && jrn_committed_tid(ops->fs->jrn) != ops->log_trimmed_tid)
+        trim(ops, write_is_settled);
+}
+
+// The log is full: makes durable what is at its head, by a commit if that is enough, else by
+// writing data back, too. Others may append meanwhile: what counts is that the head moves.
+static int empty_the_log(struct ops *ops, uint32_t tries)
+{
+    uint64_t head = ops->log->head->head;
+
+    int rc = fs_commit(ops->fs);
+    if (rc < 0)
+        return rc;
+    trim(ops, write_is_settled);
+    if (ops->log->head->head != head)
+        return 0;
+    int data_rc = fs_sync(ops->fs);
+    trim(ops, write_is_settled);
+    if (ops->log->head->head != head || (data_rc == 0 && tries < LOG_TRIES_MAX))
+        return 0;
+    // Data that the disk refuses to take is reported by fsync; it must not stop everybody else.
+    log_warn("event=plog-forced rc=%d slots=%llu", data_rc, (unsigned long long)plog_used(ops->log));
+    trim(ops, forced);
+    return 0;
+}
+
+int op_promise(struct op *op, size_t spill)
+{
+    struct ops *ops = op->ops;
+    // A name longer than any entry can hold is on its way to being refused.
+    uint32_t slots = plog_slots(MIN(spill, (size_t)2 * UINT16_MAX), 0), tries = 0;
+
+    if (!ops->log)
+        return 0;
+    op_trim_log(ops);
+    while (!plog_reserve(ops->log, &op->room, slots)) {
+        if (plog_used(ops->log) == 0) {
+            waitq_wait(ops->rt, &ops->log_room);    // all of it is promised to others, who will end
+            continue;
+        }
+        int rc = empty_the_log(ops, tries++);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+// --- begin and end ------------------------------------------------------------------------------
+
+int op_begin(struct op *op, struct ops *ops, enum op_kind kind, size_t spill)
+{
+    *op = (struct op){.ops = ops, .fs = ops->fs, .client = ops->tag_client, .request = ops->tag_request};
+    ops->tag_client = ops->tag_request = 0;
+    plan_init(&op->plan, op->fs);
+    if (op->fs->shut_down)
+        return -EIO;
+    return kind == OP_CHANGES ? op_promise(op, spill) : 0;
+}
+
+int op_answer(int rc)
+{
+    return rc == -EFSBADCRC ? -EFSCORRUPTED : rc;
+}
+
+static bool wants_sync(const struct inode *inode)
+{
+    uint32_t flags = EXT4_SYNC_FL | (inode_is_dir(inode) ? EXT4_DIRSYNC_FL : 0);
+    return inode->d.flags & flags;
+}
+
+void op_dirty(struct op *op, struct inode *inode)
+{
+    inode_dirty(inode, true);
+    op->sync |= wants_sync(inode);
+}
+
+int op_end(struct op *op, int rc)
+{
+    struct ops *ops = op->ops;
+
+    plan_end(&op->plan);
+    if (ops->log && op->room.slots > 0) {
+        plog_unreserve(ops->log, &op->room);
+        waitq_wake_all(ops->rt, &ops->log_room);
+    }
+    if (op->gone) {
+        inode_forget(op->gone, 0);
+        inode_put(op->gone);
+        op->gone = NULL;
+    }
+    // The change has been made: a commit that fails leaves a volume that says so by itself.
+    if (op->sync)
+        (void)!fs_commit(op->fs);
+    return op_answer(rc);
+}
+
+// --- the entry ------------------------------------------------------------------------------------
+
+struct plog_inode op_target(const struct inode *inode)
+{
+    return (struct plog_inode){.ino = inode->ino, .generation = inode->d.generation};
+}
+
+void op_log(struct op *op, const struct plog_entry *entry, struct ops_name name, const void *data)
+{
+    struct ops *ops = op->ops;
+    struct plog_entry full = *entry;
+
+    if (!ops->log)
+        return;
+    full.client = op->client;
+    full.request = op->request;
+    full.tid = ops->fs->jrn ? jrn_running_tid(ops->fs->jrn) : 0;
+    full.time_sec = op->now.sec;
+    full.time_nsec = op->now.nsec;
+    full.name_len = (uint16_t)name.len;
+    plog_append(ops->log, &op->room, &full, name.bytes, data);
+}
