@@ -112,10 +112,13 @@ static int descend(struct plan *plan, struct inode *inode, uint64_t lblock, stru
 
 int extent_find(struct plan *plan, struct inode *inode, uint64_t lblock, struct extent_path *path)
 {
+    uint64_t waits = rt_waits(inode->fs->rt);
     int rc = descend(plan, inode, lblock, path);
-    while (rc == -EAGAIN) {
+    // -EAGAIN without a wait is plan_buf()'s: the whole pass must run again, another descent would end the same.
+    while (rc == -EAGAIN && rt_waits(inode->fs->rt) != waits) {
         // What was read stays referenced until the next descent has found it.
         struct extent_path waited = *path;
+        waits = rt_waits(inode->fs->rt);
         rc = descend(plan, inode, lblock, path);
         extent_path_fini(plan, inode, &waited);
     }

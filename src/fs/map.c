@@ -146,7 +146,12 @@ static int check_unused(const struct inode *inode, uint64_t block)
 int map_plan_append(struct plan *plan, struct inode *inode, uint64_t lblock, struct map_append *append)
 {
     uint64_t goal;
-    int rc = map_goal(plan, inode, lblock, &goal);
+    struct map_run there;
+    int rc = map_lookup(plan, inode, lblock, 1, &there);
+    if (rc == 0 && there.state != MAP_HOLE)
+        rc = plan_has_waited(plan) ? -EAGAIN : map_corrupt(inode, there.block, "a block stands behind the end");
+    if (rc == 0)
+        rc = map_goal(plan, inode, lblock, &goal);
     if (rc == 0)
         rc = alloc_claim_block(plan, goal, &append->block);
     if (rc == 0)
