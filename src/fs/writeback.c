@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "fs/alloc.h"
 #include "fs/data_internal.h"
+#include "fs/map_internal.h"
 
 #define RUN_PAGES_MAX 256u          // 1 MiB: one write of the device
 #define RUN_PAGES_JOURNALLED 64u    // so many blocks of data in one transaction's credits
@@ -176,10 +177,35 @@ static uint64_t size_of(const struct wb_run *run)
     return MIN(run->size, (run->lblock + run->count) << BLOCK_SHIFT);
 }
 
+// A hole may come in parts by now: earlier runs of the batch have made arrays of indirect blocks in it.
+static bool is_as_taken(const struct wb_run *run, const struct map_run *now)
+{
+    if ((int)now->state != run->state)
+        return false;
+    return now->state == MAP_HOLE || (now->block == run->block && now->count == run->count);
+}
+
+// From taking the pages to mapping them nobody else maps blocks of this file: the gate is held. But on a
+// damaged volume two files may have one tree, and what the other mapped meanwhile must not be mapped over.
+static int check_map(struct plan *plan, const struct wb_run *run)
+{
+    struct map_run now;
+    for (uint64_t at = 0; at < run->count; at += now.count) {
+        int rc = map_lookup(plan, run->inode, run->lblock + at, run->count - at, &now);
+        if (rc < 0)
+            return rc;
+        if (!is_as_taken(run, &now))
+            return plan_has_waited(plan) ? -EAGAIN : map_corrupt(run->inode, run->block, "the map changed while its blocks were written");
+    }
+    return 0;
+}
+
 static int map_pass(struct plan *plan, void *arg)
 {
     struct wb_run *run = arg;
-    int rc = 0;
+    int rc = check_map(plan, run);
+    if (rc < 0)
+        return rc;
     plan->draws_reserve = true;
     if (run->state != MAP_WRITTEN)
         rc = map_plan_set(plan, run->inode, run->lblock, run->count);

@@ -116,6 +116,71 @@ static void every_byte_that_a_full_volume_accepted_reaches_the_disk(void **state
     free(fill);
 }
 
+// --- many runs at once -------------------------------------------------------------------------
+
+// The first run makes the arrays, and what was one hole is then several: the fourth lies over a border.
+static void far_batch(struct fs_rig *rig, void *arg)
+{
+    struct inode *file = file_make(rig->fs, "old");
+    const uint64_t off = (12 + 1024 + 100) * BLOCK_BYTES;
+    const size_t len = 1100 * BLOCK_BYTES;
+    AUTO_FREE uint8_t *bytes = xmalloc(len);
+    fill_pattern(bytes, len, off, 3);
+    for (size_t at = 0; at < len; at += 50 * BLOCK_BYTES)
+        assert_int_equal(file_write(file, off + at, bytes + at, 50 * BLOCK_BYTES), 0);
+    assert_int_equal(data_fsync(file, false), 0);
+    inode_gate_alone(file);
+    data_forget(file);
+    inode_gate_open(file);
+    expect_bytes(file, off, bytes, len);
+    inode_put(file);
+}
+
+static void runs_of_one_batch_share_the_arrays_of_an_indirect_file(void **state)
+{
+    with_rig(&(struct fs_rig_options){.mke2fs = "-O ^extent,^64bit", .fast_disk = true, .no_flusher = true}, far_batch, NULL, NULL);
+}
+
+// --- damage ------------------------------------------------------------------------------------
+
+static int write_back(void *arg)
+{
+    return data_writeback(arg, 0, UINT64_MAX);
+}
+
+// Two files whose roots lead to one leaf write to the same hole, one of them more than the other.
+static void shared_leaf(struct fs_rig *rig, void *arg)
+{
+    struct inode *a = file_make(rig->fs, "a"), *b = file_make(rig->fs, "b");
+    uint8_t bytes[2 * BLOCK_BYTES] = {1};
+    for (uint64_t lblock = 0; lblock < 20; lblock += 2)
+        assert_int_equal(file_write(a, lblock << BLOCK_SHIFT, bytes, 1), 0);
+    assert_int_equal(data_fsync(a, false), 0);
+    b->d = a->d;
+    b->size = a->size;
+    assert_int_equal(file_write(a, 100 << BLOCK_SHIFT, bytes, BLOCK_BYTES), 0);
+    assert_int_equal(file_write(b, 100 << BLOCK_SHIFT, bytes, 2 * BLOCK_BYTES), 0);
+
+    struct rt_group group;
+    rt_group_init(&group, rig->rt);
+    rt_group_go(&group, "a", write_back, a);
+    rt_group_go(&group, "b", write_back, b);
+    assert_int_equal(rt_group_wait(&group), -EFSCORRUPTED);
+    assert_int_equal(data_fsync(a, false) + data_fsync(b, false), -EFSCORRUPTED);      // one is told, one is safe
+    assert_int_equal(rig->fs->reserved_blocks, 0);
+    assert_int_equal(rig->fs->claimed_blocks, 0);
+    inode_put(a);
+    inode_put(b);
+}
+
+static void of_two_files_with_one_leaf_the_second_to_map_is_refused(void **state)
+{
+    struct fs_rig rig;
+    fs_rig_init(&rig, &(struct fs_rig_options){.fast_disk = true, .no_flusher = true});
+    fs_rig_run_killed(&rig, shared_leaf, NULL);
+    fs_rig_fini(&rig);
+}
+
 // --- disks that fail ---------------------------------------------------------------------------
 
 // On the rig's volume all metadata and the journal stand before this block.
@@ -433,6 +498,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_reaches_to_16_tib_and_no_further),
         cmocka_unit_test(every_byte_that_a_full_volume_accepted_reaches_the_disk),
+        cmocka_unit_test(runs_of_one_batch_share_the_arrays_of_an_indirect_file),
+        cmocka_unit_test(of_two_files_with_one_leaf_the_second_to_map_is_refused),
         cmocka_unit_test(a_failed_write_in_place_is_reported_by_one_fsync),
         cmocka_unit_test(a_failed_delayed_write_gives_its_blocks_back),
         cmocka_unit_test(a_failed_read_fails_what_needs_it_and_nothing_else),
