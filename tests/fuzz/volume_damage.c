@@ -155,6 +155,12 @@ static void lead_extent_astray(struct prng *chance, uint8_t *node, uint32_t bloc
     set_le32(node + 12 + 12 * entry + (le16(header->depth) ? 4 : 8), block);
 }
 
+static void lead_index_astray(struct prng *chance, uint8_t *entries)
+{
+    uint32_t entry = below(chance, 12);
+    set_le32(entries + 8 * entry + offsetof(struct ext4_dx_entry, block), below(chance, 26));
+}
+
 static void lead_inode_astray(struct prng *chance, uint8_t *bytes, uint32_t block)
 {
     struct ext4_inode_raw *raw = (void *)bytes;
@@ -189,7 +195,7 @@ static void lead_astray(const struct volume *volume, const struct piece *piece, 
         if (kind == DIR_LEAF)
             set_entry(volume, chance, bytes);
         else
-            set_le32(bytes + (kind == DIR_DX_ROOT ? DX_ROOT_ENTRIES_AT : DX_NODE_ENTRIES_AT) + 8 * below(chance, 12) + 4, below(chance, 26));
+            lead_index_astray(chance, bytes + (kind == DIR_DX_ROOT ? DX_ROOT_ENTRIES_AT : DX_NODE_ENTRIES_AT));
         break;
     }
     default: set_number(volume, piece, chance, bytes); break;

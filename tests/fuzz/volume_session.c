@@ -312,7 +312,8 @@ static int change_setxattr(struct change *c)
 {
     char name[40];
     uint32_t size = below(c->s, 3) ? below(c->s, 80) : below(c->s, 3500);
-    snprintf(name, sizeof(name), "user.%s%u", below(c->s, 4) ? "n" : "large", below(c->s, 4));
+    const char *stem = below(c->s, 4) ? "n" : "large";
+    snprintf(name, sizeof(name), "user.%s%u", stem, below(c->s, 4));
     memset(c->bytes, 'x', READ_MAX);
     return ops_setxattr(c->ops, c->ino, below(c->s, 8) ? name : "user.small", c->bytes, size, 0, false);
 }
@@ -329,8 +330,8 @@ static int change_removexattr(struct change *c)
 }
 static int change_flags(struct change *c)
 {
-    uint32_t project = 5;
-    return ops_set_flags(c->ops, c->ino, (uint32_t)prng_next(c->s->chance) & 0xffffu & ~0x30u, below(c->s, 2) ? &project : NULL);
+    uint32_t project = 5, flags = (uint32_t)prng_next(c->s->chance) & 0xffffu & ~0x30u;
+    return ops_set_flags(c->ops, c->ino, flags, below(c->s, 2) ? &project : NULL);
 }
 static int change_fsync(struct change *c)
 {
@@ -342,7 +343,9 @@ static int change_sync(struct change *c)
 }
 static int change_copy(struct change *c)
 {
-    return (int)ops_copy_range(c->ops, c->ino, c->off, some_file(c->s), some_offset(c->s), c->len);
+    uint32_t to = some_file(c->s);
+    uint64_t to_off = some_offset(c->s);
+    return (int)ops_copy_range(c->ops, c->ino, c->off, to, to_off, c->len);
 }
 static int change_trim(struct change *c)
 {
