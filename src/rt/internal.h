@@ -28,6 +28,7 @@ struct fibre {
     struct rt_group *group;
     void *arg;
     uint64_t waits;
+    uint64_t tag;               // the request that it works for
     bool timed_out;             // why its last wait with a deadline ended
     bool over;
     struct stack stack;
@@ -45,6 +46,9 @@ struct rt {
     uint32_t spare_count;
     struct heap timers;
     bool stopping;
+    volatile uint64_t *tag_word;
+    void (*probe)(void *arg, enum rt_probe point);
+    void *probe_arg;
 };
 
 void rt_core_init(struct rt *rt, uint64_t seed);

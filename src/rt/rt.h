@@ -54,6 +54,40 @@ uint32_t rt_fibre_count(struct rt *rt);
 YIELDS void rt_yield(struct rt *rt);                   // lets every other ready fibre run first
 YIELDS void rt_sleep_until(struct rt *rt, uint64_t now_ns);
 
+// --- what a crash leaves behind, and crashes on purpose ------------------------------------------
+
+// The running fibre works for this request from now on (0: for nobody); fibres that it starts do so
+// too. The loop keeps the number of whoever has the processor in *word, for the crash report and for
+// the successor: borrowed, may be NULL.
+void rt_set_tag(struct rt *rt, uint64_t tag);
+uint64_t rt_tag(struct rt *rt);
+void rt_set_tag_word(struct rt *rt, volatile uint64_t *word);
+
+// The living fibres, the running one first, then by age; at most `max` of them. Returns how many there are. Only reads, so that
+// a signal handler may ask; what it finds in damaged memory may be anything.
+struct rt_fibre_view {
+    const char *name;
+    uint64_t waits, tag;
+    bool running;
+    const char *stack_bottom, *stack_top;   // the page below stack_bottom is the guard
+    const char *stack_pointer;              // where it stopped; stack_bottom when that is not known
+};
+uint32_t rt_view_fibres(const struct rt *rt, struct rt_fibre_view *out, uint32_t max);
+
+// Points at which a test or `drover inject` may stop a server: the code there calls rt_probe(), and
+// whoever wants to know of it has set a hook, which need not return.
+enum rt_probe {
+    RT_PROBE_PLAN,              // an operation begins
+    RT_PROBE_APPLY,             // it is planned, its apply half comes next
+    RT_PROBE_REPLY,             // it was applied, its answer comes next
+    RT_PROBE_COMMIT,            // a transaction is about to be written
+    RT_PROBE_CHECKPOINT,        // a committed block is about to be written home
+    RT_PROBE_RECOVERY,          // a logged operation is about to be applied again
+    RT_PROBES
+};
+void rt_set_probe(struct rt *rt, void (*hook)(void *arg, enum rt_probe point), void *arg);
+void rt_probe(struct rt *rt, enum rt_probe point);
+
 // --- waiting for each other -------------------------------------------------------------------
 
 // A queue of waiting fibres, first come first served. No memory of its own: a wake-up with

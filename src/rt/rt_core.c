@@ -74,6 +74,7 @@ static struct fibre *fibre_take(struct rt *rt, const char *name, void *arg)
     fibre->group = NULL;
     fibre->arg = arg;
     fibre->waits = 0;
+    fibre->tag = rt_tag(rt);
     fibre->timed_out = fibre->over = false;
     context_init(&fibre->context, &fibre->stack, fibre_main, fibre);
     list_push_back(&rt->fibres, &fibre->all);
@@ -108,12 +109,20 @@ void rt_call(struct rt *rt, const char *name, void (*fn)(void *arg), void *arg)
     rt_resume(rt, fibre);
 }
 
+static void show_tag(struct rt *rt, uint64_t tag)
+{
+    if (rt->tag_word)
+        *rt->tag_word = tag;
+}
+
 void rt_resume(struct rt *rt, struct fibre *fibre)
 {
     CHECK(!rt->running);
     rt->running = fibre;
+    show_tag(rt, fibre->tag);
     context_switch(&rt->loop, &fibre->context);
     rt->running = NULL;
+    show_tag(rt, 0);
     if (fibre->over)
         fibre_give_back(rt, fibre);
 }
@@ -141,6 +150,70 @@ void rt_abandon_fibres(struct rt *rt)
     LIST_EACH_SAFE(node, &rt->fibres)
         fibre_give_back(rt, LIST_ENTRY(node, struct fibre, all));
     CHECK(rt->fibre_count == 0);
+}
+
+// --- tags and probes ----------------------------------------------------------------------------
+
+void rt_set_tag(struct rt *rt, uint64_t tag)
+{
+    CHECK(rt->running);
+    rt->running->tag = tag;
+    show_tag(rt, tag);
+}
+
+uint64_t rt_tag(struct rt *rt)
+{
+    return rt->running ? rt->running->tag : 0;
+}
+
+void rt_set_tag_word(struct rt *rt, volatile uint64_t *word)
+{
+    rt->tag_word = word;
+}
+
+static struct rt_fibre_view view_of(const struct rt *rt, const struct fibre *fibre)
+{
+    const char *bottom = fibre->stack.bottom;
+    struct rt_fibre_view view = {
+        .name = fibre->name,
+        .waits = fibre->waits,
+        .tag = fibre->tag,
+        .running = fibre == rt->running,
+        .stack_bottom = bottom,
+        .stack_top = bottom + FIBRE_STACK_SIZE,
+        .stack_pointer = bottom,
+    };
+#ifndef RT_FIBRE_UCONTEXT
+    const char *pointer = fibre->context.sp;
+    if (!view.running && pointer >= view.stack_bottom && pointer < view.stack_top)
+        view.stack_pointer = pointer;
+#endif
+    return view;
+}
+
+uint32_t rt_view_fibres(const struct rt *rt, struct rt_fibre_view *out, uint32_t max)
+{
+    uint32_t filled = 0, seen = 0;
+    if (rt->running && filled < max)
+        out[filled++] = view_of(rt, rt->running);
+    for (const struct list *node = rt->fibres.next; node != &rt->fibres && seen++ < rt->fibre_count; node = node->next) {
+        const struct fibre *fibre = LIST_ENTRY(node, struct fibre, all);
+        if (fibre != rt->running && filled < max)
+            out[filled++] = view_of(rt, fibre);
+    }
+    return rt->fibre_count;
+}
+
+void rt_set_probe(struct rt *rt, void (*hook)(void *arg, enum rt_probe point), void *arg)
+{
+    rt->probe = hook;
+    rt->probe_arg = arg;
+}
+
+void rt_probe(struct rt *rt, enum rt_probe point)
+{
+    if (rt->probe)
+        rt->probe(rt->probe_arg, point);
 }
 
 // --- what a fibre may ask ---------------------------------------------------------------------

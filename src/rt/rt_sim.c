@@ -22,6 +22,8 @@ struct rt_sim {
     uint64_t called;                    // number of the fibre that ran last
     uint64_t highest;                   // number given out
     bool halted;
+    uint64_t turns, halt_at;            // fibres run; 0: never
+    uint64_t wall_step_ns;              // 0: none
 };
 
 static struct rt_sim *sim_of(struct rt *rt)
@@ -46,10 +48,17 @@ void rt_destroy(struct rt *rt)
 
 void rt_wall_clock(struct rt *rt, struct timespec *out)
 {
+    uint64_t step = sim_of(rt)->wall_step_ns;
+    uint64_t ns = step ? rt->now_ns - rt->now_ns % step : rt->now_ns;
     *out = (struct timespec){
-        .tv_sec = (time_t)(SIM_EPOCH_S + rt->now_ns / 1000000000),
-        .tv_nsec = (long)(rt->now_ns % 1000000000),
+        .tv_sec = (time_t)(SIM_EPOCH_S + ns / 1000000000),
+        .tv_nsec = (long)(ns % 1000000000),
     };
+}
+
+void rt_sim_wall_step(struct rt *rt, uint64_t step_ns)
+{
+    sim_of(rt)->wall_step_ns = step_ns;
 }
 
 void rt_ready_push(struct rt *rt, struct fibre *fibre, bool yielded)
@@ -95,6 +104,10 @@ int rt_run(struct rt *rt)
         rt_fire_timers(rt);
         struct fibre *next = ready_pop(sim);
         if (next) {
+            if (++sim->turns == sim->halt_at) {
+                sim->halted = true;
+                return -ECANCELED;
+            }
             rt_resume(rt, next);
             if (sim->halted)
                 return -ECANCELED;
@@ -117,10 +130,26 @@ void rt_sim_halt(struct rt *rt)
     abort();
 }
 
+void rt_sim_rewind(struct rt *rt, uint64_t seed)
+{
+    struct rt_sim *sim = sim_of(rt);
+    CHECK(rt->fibre_count == 0 && !sim->halted);
+    sim->called = sim->highest = sim->turns = sim->halt_at = 0;
+    rt->now_ns = 0;
+    prng_seed(&rt->prng, seed);
+}
+
+void rt_sim_halt_after(struct rt *rt, uint64_t nth)
+{
+    struct rt_sim *sim = sim_of(rt);
+    sim->halt_at = nth ? sim->turns + nth : 0;
+}
+
 void rt_sim_abandon(struct rt *rt)
 {
     struct rt_sim *sim = sim_of(rt);
     heap_fini(&sim->ready);
     rt_abandon_fibres(rt);
     rt->stopping = sim->halted = false;
+    sim->halt_at = 0;
 }

@@ -16,5 +16,12 @@ struct rt *rt_sim_create(uint64_t seed);
 // outside a fibre, after rt_run() returned -ECANCELED or -EDEADLK; the worker is then like new,
 // except that its time goes on.
 void rt_sim_abandon(struct rt *rt);
+// Like new, time and chance included; only its stacks are warm. No fibre may be left.
+void rt_sim_rewind(struct rt *rt, uint64_t seed);
 // From inside a fibre: makes rt_run() return -ECANCELED at once. Does not return.
 NO_RETURN void rt_sim_halt(struct rt *rt);
+// The same without anybody's doing: instead of running the `nth` fibre from now (1: the next one). 0: no more.
+void rt_sim_halt_after(struct rt *rt, uint64_t nth);
+// The wall clock moves in steps of so many nanoseconds (0: freely), so that what happens in one step has
+// one time, however long it took. Timers do not care.
+void rt_sim_wall_step(struct rt *rt, uint64_t step_ns);

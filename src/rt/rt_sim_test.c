@@ -175,6 +175,73 @@ static void after_a_halt_nothing_runs_again_but_the_worker_can(void **state)
     rt_destroy(rig.rt);
 }
 
+static void count_turns(void *arg)
+{
+    struct rig *rig = arg;
+    for (;;) {
+        rig->len++;
+        rt_yield(rig->rt);
+    }
+}
+
+static void it_halts_instead_of_the_turn_that_was_named(void **state)
+{
+    (void)state;
+    struct rig rig = {.rt = rt_sim_create(1)};
+    rt_spawn(rig.rt, "turns", count_turns, &rig);
+    rt_sim_halt_after(rig.rt, 8);
+    assert_int_equal(rt_run(rig.rt), -ECANCELED);
+    assert_int_equal(rig.len, 7);
+    rt_sim_abandon(rig.rt);
+    assert_int_equal(rt_run(rig.rt), 0);
+    rt_destroy(rig.rt);
+}
+
+static void read_the_clock(void *arg)
+{
+    struct rig *rig = arg;
+    struct timespec a, b, c;
+    rt_sleep_until(rig->rt, 2100000000);
+    rt_wall_clock(rig->rt, &a);
+    rt_sleep_until(rig->rt, 3900000000);
+    rt_wall_clock(rig->rt, &b);
+    rt_sleep_until(rig->rt, 4000000000);
+    rt_wall_clock(rig->rt, &c);
+    assert_true(a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec);
+    assert_int_equal(c.tv_sec, a.tv_sec + 2);
+}
+
+static void the_wall_clock_can_move_in_steps(void **state)
+{
+    (void)state;
+    struct rig rig = {.rt = rt_sim_create(1)};
+    rt_sim_wall_step(rig.rt, 2000000000);
+    rt_spawn(rig.rt, "clock", read_the_clock, &rig);
+    assert_int_equal(rt_run(rig.rt), 0);
+    rt_destroy(rig.rt);
+}
+
+static void a_worker_that_was_rewound_runs_the_same_again(void **state)
+{
+    (void)state;
+    struct rt *rt = rt_sim_create(7);
+    uint64_t first[2], again[2];
+    for (int i = 0; i < 2; i++) {
+        struct rig rig = {.rt = rt};
+        uint64_t *seen = i ? again : first;
+        rt_sim_rewind(rt, 7);
+        rt_spawn(rt, "turns", count_turns, &rig);
+        rt_sim_halt_after(rt, 30);
+        assert_int_equal(rt_run(rt), -ECANCELED);
+        rt_sim_abandon(rt);
+        seen[0] = rt_now_ns(rt);
+        seen[1] = rt_random(rt);
+    }
+    assert_int_equal(first[0], again[0]);
+    assert_int_equal(first[1], again[1]);
+    rt_destroy(rt);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -182,6 +249,9 @@ int main(void)
         cmocka_unit_test(every_order_of_three_fibres_happens),
         cmocka_unit_test(time_jumps_to_the_next_timer),
         cmocka_unit_test(fibres_that_nothing_can_wake_are_a_deadlock),
+        cmocka_unit_test(it_halts_instead_of_the_turn_that_was_named),
+        cmocka_unit_test(a_worker_that_was_rewound_runs_the_same_again),
+        cmocka_unit_test(the_wall_clock_can_move_in_steps),
         cmocka_unit_test(after_a_halt_nothing_runs_again_but_the_worker_can),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -385,8 +385,9 @@ void rt_set_heartbeat(struct rt *rt, volatile uint64_t *beat_ns)
 
 // --- create and destroy -----------------------------------------------------------------------
 
-static int fence_off_predecessor(struct rt_uring *u, struct err *err)
+int rt_fence(struct rt *rt, struct err *err)
 {
+    struct rt_uring *u = uring_of(rt);
     struct ring_fence fence;
     int rc = ring_fence(&u->ring, &fence, err);
     if (rc == 0 && (fence.in_flight || fence.unread || fence.dropped))
@@ -421,7 +422,7 @@ static void init_slots(struct rt_uring *u)
     waitq_init(&u->slot_wanted);
 }
 
-int rt_create(const struct rt_ring *ring, struct rt **out, struct err *err)
+int rt_create_waiting(const struct rt_ring *ring, struct rt **out, struct err *err)
 {
     uint64_t seed;
     if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
@@ -431,12 +432,9 @@ int rt_create(const struct rt_ring *ring, struct rt **out, struct err *err)
     int rc = ring_map(&u->ring, ring, err);
     if (rc < 0)
         goto fail_map;
-    rc = fence_off_predecessor(u, err);
-    if (rc < 0)
-        goto fail_fence;
     rc = open_epoll(u, err);
     if (rc < 0)
-        goto fail_fence;
+        goto fail_epoll;
 
     rt_core_init(&u->base, seed);
     u->epoch = (uint32_t)rt_random(&u->base);
@@ -448,10 +446,21 @@ int rt_create(const struct rt_ring *ring, struct rt **out, struct err *err)
     *out = &u->base;
     return 0;
 
-fail_fence:
+fail_epoll:
     ring_unmap(&u->ring);
 fail_map:
     free(u);
+    return rc;
+}
+
+int rt_create(const struct rt_ring *ring, struct rt **out, struct err *err)
+{
+    int rc = rt_create_waiting(ring, out, err);
+    if (rc < 0)
+        return rc;
+    rc = rt_fence(*out, err);
+    if (rc < 0)
+        rt_destroy(*out);
     return rc;
 }
 

@@ -24,6 +24,10 @@ MUST_USE int rt_ring_create(uint32_t entries, struct rt_ring *out, struct err *e
 // A worker over `ring` (borrowed descriptor). Waits for whatever a dead predecessor still has in
 // flight in the ring, drops what it had not submitted, and logs how many and how long.
 MUST_USE int rt_create(const struct rt_ring *ring, struct rt **out, struct err *err);
+// The same in two steps, for a standby, whose predecessor still lives and uses the ring: descriptors may be
+// watched and fibres started, but nothing may run the loop before rt_fence().
+MUST_USE int rt_create_waiting(const struct rt_ring *ring, struct rt **out, struct err *err);
+MUST_USE int rt_fence(struct rt *rt, struct err *err);
 
 // One operation through the ring; yields until it completed. Result as of the system call:
 // bytes, or a negative errno. Waits by itself when the ring is full.
