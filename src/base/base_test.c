@@ -23,6 +23,29 @@ static void crc32c_matches_the_published_check_value(void **state)
     assert_int_equal(crc32c(crc32c(~0u, "1234", 4), "56789", 5), crc32c(~0u, "123456789", 9));
 }
 
+static void one_flipped_bit_is_put_right_and_two_are_not(void **state)
+{
+    (void)state;
+    uint8_t bytes[40], damaged[40];
+    for (uint32_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)(i * 37);
+    uint32_t crc = crc32c(7, bytes, sizeof bytes);
+    for (uint32_t bit = 0; bit < 8 * sizeof bytes + 32; bit++) {
+        uint32_t kept = crc;
+        memcpy(damaged, bytes, sizeof bytes);
+        if (bit < 8 * sizeof bytes)
+            damaged[bit / 8] ^= (uint8_t)(1u << (bit % 8));
+        else
+            kept ^= 1u << (bit - 8 * sizeof bytes);
+        assert_true(crc32c_mend(damaged, sizeof damaged, 7, &kept));
+        assert_memory_equal(damaged, bytes, sizeof bytes);
+        assert_int_equal(kept, crc);
+        damaged[(bit / 8) % sizeof bytes] ^= (uint8_t)(1u << (bit % 8));
+        damaged[(bit / 8 + 11) % sizeof bytes] ^= 0x10;
+        assert_false(crc32c_mend(damaged, sizeof damaged, 7, &kept));
+    }
+}
+
 static void bitmap_ranges_agree_with_single_bits(void **state)
 {
     (void)state;
@@ -107,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc32c_matches_the_published_check_value),
+        cmocka_unit_test(one_flipped_bit_is_put_right_and_two_are_not),
         cmocka_unit_test(bitmap_ranges_agree_with_single_bits),
         cmocka_unit_test(htable_finds_what_was_inserted_and_not_what_was_removed),
         cmocka_unit_test(list_splice_keeps_the_order),

@@ -12,6 +12,18 @@
 // Prints one line to the log and aborts.
 NO_RETURN void check_failed(const char *cond, const char *file, int line, const char *func);
 
+// Memory holds what nobody has written there. Prints the line (key=value) and aborts: the successor starts
+// from what is known to be good.
+NO_RETURN PRINTF_LIKE(1, 2) void damage_found(const char *format, ...);
+
+// Why this process ends, kept for its crash report. CHECK_PASSED until then.
+enum check_kind { CHECK_PASSED, CHECK_FAILED, CHECK_DAMAGE, CHECK_NO_MEMORY };
+struct check_story {
+    enum check_kind kind;
+    char text[400];
+};
+const struct check_story *check_story(void);
+
 #define CHECK(cond)                                                                               \
     do {                                                                                          \
         if (__builtin_expect(!(cond), 0))                                                         \
