@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/err.h"
 #include "plog/plog.h"
 
 struct rig {
@@ -218,7 +219,8 @@ static void an_entry_that_was_never_finished_is_not_there(void **state)
     assert_true(append_tid(rig, 1, 10, 10));
     uint64_t tail = rig->log.head->tail;
     assert_true(append_tid(rig, 2, 10, 10));
-    rig->log.head->tail = tail;         // its writer died just before the last store
+    rig->log.head->tail = tail;         // its writer died just before the last stores
+    rig->log.head->tail_check = ~tail;
     assert_int_equal(plog_walk(&rig->log, look, &seen), 0);
     assert_int_equal(seen.count, 1);
     rig_destroy(rig);
@@ -232,7 +234,7 @@ static void expect_damage(struct rig *rig, uint64_t visited)
     assert_int_equal(seen.count, visited);
 }
 
-static void any_flipped_byte_of_an_entry_or_its_spill_ends_the_walk_before_it(void **state)
+static void two_flipped_bits_in_a_byte_of_an_entry_or_its_spill_end_the_walk_before_it(void **state)
 {
     (void)state;
     struct rig *rig = rig_create();
@@ -241,9 +243,9 @@ static void any_flipped_byte_of_an_entry_or_its_spill_ends_the_walk_before_it(vo
     uint32_t slots = plog_slots(100, 200);
     uint8_t *second = (uint8_t *)(rig->log.slots + slots);
     for (size_t i = 0; i < 128 + 300; i++) {
-        second[i] ^= 0x40;
+        second[i] ^= 0x41;
         expect_damage(rig, 1);
-        second[i] ^= 0x40;
+        second[i] ^= 0x41;
     }
     struct seen seen = {0};
     assert_int_equal(plog_walk(&rig->log, look, &seen), 0);
@@ -278,9 +280,11 @@ static void a_head_that_makes_no_sense_is_refused(void **state)
     assert_int_equal(plog_attach(&log, rig->memory, rig->bytes, &rig->sequence), -EFSCORRUPTED);
     *head = good;
     head->tail = head->head + head->slot_count + 1;
+    head->tail_check = ~head->tail;
     assert_int_equal(plog_attach(&log, rig->memory, rig->bytes, &rig->sequence), -EFSCORRUPTED);
     *head = good;
     head->head = head->tail + 1;
+    head->head_check = ~head->head;
     assert_int_equal(plog_attach(&log, rig->memory, rig->bytes, &rig->sequence), -EFSCORRUPTED);
     *head = good;
     assert_int_equal(plog_attach(&log, rig->memory, rig->bytes / 2, &rig->sequence), -EFSCORRUPTED);
@@ -294,6 +298,7 @@ static void a_random_tail_never_leads_a_walk_outside_the_ring(void **state)
     struct rig *rig = rig_create();
     memset(rig->log.slots, 0xff, rig->bytes - sizeof *rig->log.slots);
     rig->log.head->tail = PLOG_SLOTS_MIN;
+    rig->log.head->tail_check = ~(uint64_t)PLOG_SLOTS_MIN;
     expect_damage(rig, 0);
     rig_destroy(rig);
 }
@@ -313,6 +318,268 @@ static void two_logs_share_one_sequence(void **state)
     rig_destroy(b);
 }
 
+// --- flipped bits ---------------------------------------------------------------------------------
+
+static void any_single_flipped_bit_of_an_entry_is_put_right(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_create();
+    for (uint64_t tid = 1; tid <= 3; tid++)
+        assert_true(append_tid(rig, tid, 10, 30));
+    uint32_t slots = plog_slots(10, 30);
+    uint8_t *second = (uint8_t *)(rig->log.slots + slots);
+    AUTO_FREE uint8_t *good = xmalloc(slots * 128);
+    memcpy(good, second, slots * 128);
+    for (size_t bit = 0; bit < (128 + 40) * 8; bit++) {
+        struct seen seen = {0};
+        second[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_equal(plog_walk(&rig->log, look, &seen), 0);
+        assert_int_equal(seen.count, 3);
+        assert_int_equal(rig->log.mended, bit + 1);
+        assert_memory_equal(second, good, 128 + 40);
+    }
+    rig_destroy(rig);
+}
+
+static void what_trim_gives_back_is_mended_first(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_create();
+    assert_true(append_tid(rig, 7, 100, 200));
+    assert_true(append_tid(rig, 8, 0, 0));
+    rig->log.slots[0].tid ^= 4;                     // 3: it would go too early
+    plog_trim(&rig->log, 6, NULL);
+    assert_int_equal(plog_used(&rig->log), plog_slots(100, 200) + 1);
+    rig->log.slots[0].data_len ^= 256;              // trim would lose its way
+    plog_trim(&rig->log, 7, NULL);
+    assert_int_equal(plog_used(&rig->log), 1);
+    rig_destroy(rig);
+}
+
+static struct seen walk_copy(struct rig *rig, const uint8_t *memory)
+{
+    AUTO_FREE uint8_t *copy = xblocks(DIV_ROUND_UP(rig->bytes, BLOCK_BYTES));
+    struct plog log;
+    struct seen seen = {0};
+
+    memcpy(copy, memory, rig->bytes);
+    if (plog_attach(&log, copy, rig->bytes, &rig->sequence) < 0 || plog_walk(&log, look, &seen) < 0)
+        seen.count = UINT64_MAX;
+    return seen;
+}
+
+static void any_single_flipped_bit_of_the_head_changes_nothing_or_is_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_create();
+    uint64_t refused = 0, bits = sizeof(struct plog_head) * 8;
+    for (uint64_t tid = 1; tid <= 40; tid++)
+        assert_true(append_tid(rig, tid, 10, 30));
+    plog_trim(&rig->log, 7, NULL);
+    for (uint64_t bit = 0; bit < bits; bit++) {
+        rig->memory[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        struct seen seen = walk_copy(rig, rig->memory);
+        rig->memory[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        refused += seen.count == UINT64_MAX;
+        if (seen.count == UINT64_MAX)
+            continue;
+        // More at the front is what trim had given back: durable.
+        assert_int_equal(seen.last_tid, 40);
+        assert_true(seen.first_tid <= 8);
+        assert_int_equal(seen.count, 41 - seen.first_tid);
+    }
+    assert_true(refused <= 8 * 20);                 // magic, version, size and their checksum
+    rig_destroy(rig);
+}
+
+// --- deaths between two stores --------------------------------------------------------------------
+
+// `change` was under way when the writer died: of the words that it changes only some were stored, the
+// first ones or the last ones. check() sees each such log.
+static void die_at_every_store(struct rig *rig, void (*change)(struct rig *rig), void (*check)(struct plog *log, const struct plog *before, const struct plog *after))
+{
+    size_t words = rig->bytes / 8;
+    AUTO_FREE uint64_t *before = xblocks(DIV_ROUND_UP(rig->bytes, BLOCK_BYTES));
+    AUTO_FREE uint64_t *after = xblocks(DIV_ROUND_UP(rig->bytes, BLOCK_BYTES));
+    AUTO_FREE uint64_t *torn = xblocks(DIV_ROUND_UP(rig->bytes, BLOCK_BYTES));
+    struct plog old, new, log;
+
+    memcpy(before, rig->memory, rig->bytes);
+    change(rig);
+    memcpy(after, rig->memory, rig->bytes);
+    assert_int_equal(plog_attach(&old, before, rig->bytes, &rig->sequence), 0);
+    assert_int_equal(plog_attach(&new, after, rig->bytes, &rig->sequence), 0);
+    for (size_t i = 0; i < 2 * words; i++) {
+        bool backwards = i >= words;
+        size_t at = i % words;
+        if (before[at] == after[at])
+            continue;
+        memcpy(torn, backwards ? before : after, (at + 1) * 8);
+        memcpy(torn + at + 1, (backwards ? after : before) + at + 1, (words - at - 1) * 8);
+        assert_int_equal(plog_attach(&log, torn, rig->bytes, &rig->sequence), 0);
+        check(&log, &old, &new);
+    }
+}
+
+static struct seen count_of(const struct plog *log)
+{
+    struct plog copy = *log;
+    struct seen seen = {0};
+    assert_int_equal(plog_walk(&copy, look, &seen), 0);
+    return seen;
+}
+
+static void shows_one_or_the_other(struct plog *log, const struct plog *before, const struct plog *after)
+{
+    uint64_t count = count_of(log).count;
+    assert_true(count == count_of(before).count || count == count_of(after).count);
+    assert_true(count == 0 || count_of(log).last_tid == count_of(before).last_tid ||
+                count_of(log).last_tid == count_of(after).last_tid);
+}
+
+static void change_trim(struct rig *rig) { plog_trim(&rig->log, 5, NULL); }
+
+static void a_death_in_trim_leaves_all_that_is_not_durable(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_create();
+    for (uint64_t tid = 1; tid <= 9; tid++)
+        assert_true(append_tid(rig, tid, 10, 30));
+    die_at_every_store(rig, change_trim, shows_one_or_the_other);
+    rig_destroy(rig);
+}
+
+static void an_empty_log_begins_again_at_the_beginning_and_a_death_there_is_harmless(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_create();
+    for (uint64_t tid = 1; tid <= 9; tid++)
+        assert_true(append_tid(rig, tid, 10, 30));
+    plog_trim(&rig->log, 5, NULL);
+    // The stores of a trim that empties it, one after the other.
+    struct plog_head *head = rig->log.head;
+    uint64_t tail = head->tail, values[] = {tail, ~tail, 0, ~0ull, 0, ~0ull};
+    uint64_t *words[] = {&head->head, &head->head_check, &head->tail, &head->tail_check, &head->head, &head->head_check};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        struct seen seen = walk_copy(rig, rig->memory);
+        assert_int_equal(seen.count, i < 2 ? 4 : 0);    // before the head is sure: all that trim gave back, which is durable
+        *words[i] = values[i];
+    }
+    assert_int_equal(plog_used(&rig->log), 0);
+    assert_true(append_tid(rig, 101, 0, 0));
+    assert_int_equal(rig->log.slots[0].tid, 101);
+    assert_int_equal(count_of(&rig->log).count, 1);
+    rig_destroy(rig);
+}
+
+// --- redo ---------------------------------------------------------------------------------------
+
+static uint64_t live_from(const struct plog *log, uint64_t committed_tid)
+{
+    for (uint64_t seq = 1; seq <= 20; seq++) {
+        struct plog_entry entry = {.op = PLOG_CREATE, .seq = seq, .tid = seq};
+        if (plog_state(log, &entry, committed_tid) == PLOG_LIVE)
+            return seq;
+    }
+    return 21;
+}
+
+// Twenty entries, each of a transaction of its own, of which five were committed.
+static struct rig *twenty(void)
+{
+    struct rig *rig = rig_create();
+    for (uint64_t tid = 1; tid <= 20; tid++)
+        assert_true(append_tid(rig, tid, 0, 0));
+    assert_int_equal(plog_redo_begin(&rig->log, 5), 0);
+    return rig;
+}
+
+static void a_transaction_of_the_dead_is_not_durable_because_the_successor_has_one_of_its_number(void **state)
+{
+    (void)state;
+    struct rig *rig = twenty();
+    assert_int_equal(live_from(&rig->log, 5), 6);
+    assert_int_equal(live_from(&rig->log, 9), 6);       // the successor has committed four, without entries
+    plog_redone(&rig->log, 6, 6);
+    plog_redone(&rig->log, 7, 6);
+    plog_redone(&rig->log, 8, 7);
+    assert_int_equal(live_from(&rig->log, 5), 6);
+    assert_int_equal(live_from(&rig->log, 6), 8);
+    assert_int_equal(live_from(&rig->log, 7), 9);
+    assert_int_equal(live_from(&rig->log, 19), 9);
+    rig_destroy(rig);
+}
+
+static void a_second_recovery_goes_on_where_the_disk_is(void **state)
+{
+    (void)state;
+    struct rig *rig = twenty();
+    for (uint64_t seq = 6; seq <= 15; seq++)
+        plog_redone(&rig->log, seq, seq / 5 + 5);       // 6-9: 6; 10-14: 7; 15: 8
+    rig->log.begun = false;             // another server's handle
+    assert_int_equal(plog_redo_begin(&rig->log, 7), 0);
+    assert_int_equal(plog_redo_done(&rig->log), 14);
+    assert_int_equal(live_from(&rig->log, 7), 15);
+    assert_int_equal(plog_redo_begin(&rig->log, 7), 0);
+    assert_int_equal(live_from(&rig->log, 8), 15);      // its own 8 now, which holds nothing yet
+    plog_redone(&rig->log, 15, 8);
+    assert_int_equal(live_from(&rig->log, 8), 16);
+    rig_destroy(rig);
+}
+
+static void trim_gives_back_what_was_redone_and_marks_with_it(void **state)
+{
+    (void)state;
+    struct rig *rig = twenty();
+    uint64_t tid = 6;
+    for (uint64_t seq = 6; seq <= 20; seq++, tid++) {
+        if (!plog_redo_has_room(&rig->log))
+            plog_trim(&rig->log, tid - 1, NULL);
+        assert_true(plog_redo_has_room(&rig->log));
+        plog_redone(&rig->log, seq, tid);
+    }
+    plog_trim(&rig->log, 15, NULL);
+    assert_int_equal(plog_used(&rig->log), 5);
+    assert_true(append_tid(&*rig, 21, 0, 0));           // service goes on in the same log
+    plog_trim(&rig->log, 20, NULL);
+    assert_int_equal(plog_used(&rig->log), 1);
+    plog_trim(&rig->log, 21, NULL);
+    assert_int_equal(plog_used(&rig->log), 0);
+    assert_int_equal(plog_redo_done(&rig->log), 0);     // it is over
+    rig_destroy(rig);
+}
+
+static void change_redone(struct rig *rig) { plog_redone(&rig->log, plog_redo_done(&rig->log) + 1, 9); }
+static void change_begin(struct rig *rig) { rig->log.begun = false; assert_int_equal(plog_redo_begin(&rig->log, 9), 0); }
+
+static void says_one_or_the_other(struct plog *log, const struct plog *before, const struct plog *after)
+{
+    for (uint64_t committed = 5; committed < 12; committed++) {
+        uint64_t live = live_from(log, committed);
+        assert_true(live == live_from(before, committed) || live == live_from(after, committed));
+    }
+}
+
+static void a_death_at_any_store_of_a_redo_is_before_or_after_it(void **state)
+{
+    (void)state;
+    struct rig *rig = twenty();
+    for (uint64_t seq = 6; seq <= 12; seq++)
+        die_at_every_store(rig, change_redone, says_one_or_the_other);
+    die_at_every_store(rig, change_begin, says_one_or_the_other);
+    rig_destroy(rig);
+}
+
+static void an_entry_that_is_durable_behind_one_that_is_not_is_refused(void **state)
+{
+    (void)state;
+    struct rig *rig = rig_create();
+    assert_true(append_tid(rig, 5, 0, 0));
+    assert_true(append_tid(rig, 4, 0, 0));
+    assert_int_equal(plog_redo_begin(&rig->log, 4), -EFSCORRUPTED);
+    rig_destroy(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,11 +592,21 @@ int main(void)
         cmocka_unit_test(entries_that_run_over_the_end_of_the_ring_come_back_whole),
         cmocka_unit_test(a_successor_that_maps_the_memory_elsewhere_reads_the_same_log),
         cmocka_unit_test(an_entry_that_was_never_finished_is_not_there),
-        cmocka_unit_test(any_flipped_byte_of_an_entry_or_its_spill_ends_the_walk_before_it),
+        cmocka_unit_test(two_flipped_bits_in_a_byte_of_an_entry_or_its_spill_end_the_walk_before_it),
         cmocka_unit_test(an_old_entry_in_a_new_place_is_out_of_order),
         cmocka_unit_test(a_head_that_makes_no_sense_is_refused),
         cmocka_unit_test(a_random_tail_never_leads_a_walk_outside_the_ring),
         cmocka_unit_test(two_logs_share_one_sequence),
+        cmocka_unit_test(any_single_flipped_bit_of_an_entry_is_put_right),
+        cmocka_unit_test(what_trim_gives_back_is_mended_first),
+        cmocka_unit_test(any_single_flipped_bit_of_the_head_changes_nothing_or_is_refused),
+        cmocka_unit_test(a_death_in_trim_leaves_all_that_is_not_durable),
+        cmocka_unit_test(an_empty_log_begins_again_at_the_beginning_and_a_death_there_is_harmless),
+        cmocka_unit_test(a_transaction_of_the_dead_is_not_durable_because_the_successor_has_one_of_its_number),
+        cmocka_unit_test(a_second_recovery_goes_on_where_the_disk_is),
+        cmocka_unit_test(trim_gives_back_what_was_redone_and_marks_with_it),
+        cmocka_unit_test(a_death_at_any_store_of_a_redo_is_before_or_after_it),
+        cmocka_unit_test(an_entry_that_is_durable_behind_one_that_is_not_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
