@@ -25,9 +25,12 @@ struct buf_cache *buf_cache_create(struct rt *rt, struct shepherd *shep, uint64_
     cache->limit = limit_bytes;
     htable_init(&cache->bufs);
     htable_init(&cache->reads);
+    htable_init(&cache->overlay);
     list_init(&cache->all_reads);
     list_init(&cache->lru);
     list_init(&cache->dropped);
+    list_init(&cache->open);
+    cache->guard = true;
     waitq_init(&cache->prefetch_done);
     return cache;
 }
@@ -43,6 +46,7 @@ void buf_cache_destroy(struct buf_cache *cache)
         buf_free(LIST_ENTRY(link, struct buf, lru));
     htable_fini(&cache->bufs);
     htable_fini(&cache->reads);
+    htable_fini(&cache->overlay);
     free(cache);
 }
 
@@ -58,6 +62,7 @@ struct buf *buf_create(const struct shep_ref *ref, uint64_t block)
     buf->bytes = xblocks(1);
     buf->ref = *ref;
     list_init(&buf->lru);
+    list_init(&buf->open_link);
     list_init(&buf->jrn.txn_link);
     list_init(&buf->jrn.ckpt_link);
     return buf;
@@ -65,6 +70,7 @@ struct buf *buf_create(const struct shep_ref *ref, uint64_t block)
 
 void buf_free(struct buf *buf)
 {
+    list_remove(&buf->open_link);
     free(buf->bytes);
     free(buf);
 }
@@ -142,6 +148,7 @@ struct buf *buf_get_new(struct buf_cache *cache, const struct shep_ref *ref, uin
         unhash(cache, buf);
         memset(buf->bytes, 0, BLOCK_BYTES);
         buf->ref = *ref;
+        buf->sealed = false;
     } else {
         buf = buf_create(ref, block);
     }
@@ -190,6 +197,12 @@ void buf_forget(struct buf_cache *cache, uint64_t block)
     struct buf *buf = buf_peek(cache, block);
     if (buf)
         buf_drop(cache, buf);
+}
+
+void buf_each(const struct buf_cache *cache, void (*visit)(void *arg, struct buf *buf), void *arg)
+{
+    HTABLE_EACH(node, &cache->bufs)
+        visit(arg, CONTAINER_OF(node, struct buf, node));
 }
 
 struct buf_stats buf_stats(const struct buf_cache *cache)

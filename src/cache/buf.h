@@ -23,6 +23,10 @@ struct buf {
     uint32_t refs;
     uint32_t pins;
     bool dropped;               // its block was freed: unhashed, lives only for those who hold it
+    bool sealed;                // `seal` is the checksum of the bytes as they were last changed on purpose
+    uint32_t seal;
+    uint64_t checked_ns;        // when bytes and seal were last compared
+    struct list open_link;      // changed, to be sealed
     struct list lru;
     struct {
         struct list txn_link;   // in the running transaction
@@ -63,6 +67,43 @@ void buf_prefetch(struct buf_cache *cache, const struct shep_ref *ref, uint64_t 
 YIELDS void buf_cache_quiesce(struct buf_cache *cache);
 // Writes one buffer home, from a copy taken at the call, so that it may be modified meanwhile.
 YIELDS MUST_USE int buf_write_home(struct buf_cache *cache, struct buf *buf);
+
+// --- guarding against stray stores (guard.c) --------------------------------------------------------
+// A block that was read is sealed: its checksum is kept. Who changes it opens it, and it is sealed again
+// soon after. A sealed block whose bytes do not fit their checksum was changed by nobody who may: memory is
+// damaged, and the process ends (damage_found) before the block can reach the journal.
+void buf_cache_set_guard(struct buf_cache *cache, bool on);     // on from the beginning
+void buf_open(struct buf_cache *cache, struct buf *buf);        // it is changed, now
+void buf_check(struct buf_cache *cache, struct buf *buf);       // not more often than every BUF_CHECK_NS
+void buf_check_now(struct buf_cache *cache, struct buf *buf);
+void buf_seal(struct buf_cache *cache, struct buf *buf);
+bool buf_any_open(const struct buf_cache *cache);
+bool buf_cache_guards(const struct buf_cache *cache);
+void buf_seal_open(struct buf_cache *cache);                    // all that are open
+#define BUF_CHECK_NS 1000000u
+
+// --- the overlay: blocks whose newest content is not at home (overlay.c) -----------------------------
+// A journal that was taken over is not written home first: its newest copies are read where they are. An entry
+// says so for one block and is its owner's memory; who asks for the block, as metadata or as data, gets
+// the copy. Entries are added before the first read, and only removed after that.
+struct buf_overlay {
+    struct hnode node;          // in the cache, by block
+    uint64_t from;              // the block of the disk that holds the copy
+};
+struct buf_overlay_source {
+    struct shep_ref ref;        // what the blocks are that hold copies
+    // Turns what was read into the block's content, in place. 0, or -EFSBADCRC (logged): never the old home copy.
+    int (*restore)(void *arg, const struct buf_overlay *entry, void *bytes);
+    void *arg;
+};
+void buf_overlay_open(struct buf_cache *cache, const struct buf_overlay_source *source);
+void buf_overlay_add(struct buf_cache *cache, struct buf_overlay *entry, uint64_t block);
+struct buf_overlay *buf_overlay_find(struct buf_cache *cache, uint64_t block);      // or NULL
+// Home is up to date, or has a new owner. Harmless for one that was removed.
+void buf_overlay_remove(struct buf_cache *cache, struct buf_overlay *entry);
+
+// Visits every resident buffer, in an order that depends on their numbers and history only.
+void buf_each(const struct buf_cache *cache, void (*visit)(void *arg, struct buf *buf), void *arg);
 
 struct buf_stats {
     uint64_t bytes, limit, hits, misses;

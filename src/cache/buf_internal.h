@@ -14,6 +14,10 @@ struct buf_cache {
     struct list all_reads;          // those and the cancelled ones
     struct list lru;                // unreferenced and unpinned, oldest first
     struct list dropped;            // unhashed, still held by somebody
+    struct list open;               // changed and not yet sealed
+    bool guard;                     // seals are kept and compared
+    struct htable overlay;          // blocks whose newest content is not at home (struct buf_overlay)
+    struct buf_overlay_source overlay_source;
     uint64_t idle_count;            // in lru
     uint64_t data_count;            // resident ones of type BLOCK_DATA
     uint32_t prefetches;            // fibres under way
@@ -40,4 +44,8 @@ void buf_publish(struct buf_cache *cache, struct buf *buf);
 void buf_idle_or_gone(struct buf_cache *cache, struct buf *buf);    // refs or pins fell to zero
 struct buf_read *buf_read_find(struct buf_cache *cache, uint64_t block);
 void buf_read_cancel(struct buf_cache *cache, uint64_t block);
+// overlay.c: the newest committed content, verified by type as shep_read() does.
+YIELDS MUST_USE int buf_read_newest(struct buf_cache *cache, const struct shep_ref *ref, uint64_t block, void *bytes);
+// The copy that `entry` tells of, restored. -EAGAIN: it is no more the newest, look again.
+YIELDS MUST_USE int buf_overlay_read(struct buf_cache *cache, struct buf_overlay *entry, void *bytes);
 void buf_reads_abandon(struct buf_cache *cache);                    // their fibres are gone

@@ -62,11 +62,12 @@ void buf_reads_abandon(struct buf_cache *cache)
 static YIELDS void read_run(struct buf_cache *cache, struct buf_read *read)
 {
     struct buf *buf = read->buf;
-    read->rc = shep_read(cache->shep, &buf->ref, buf->block, buf->bytes);
+    read->rc = buf_read_newest(cache, &buf->ref, buf->block, buf->bytes);
     read->buf = NULL;
     if (!read->cancelled)
         htable_remove(&cache->reads, &read->node);
     if (read->rc == 0 && !read->cancelled) {
+        buf_seal(cache, buf);
         buf_publish(cache, buf);
         buf_idle_or_gone(cache, buf);
     } else {
@@ -162,6 +163,7 @@ void buf_cache_quiesce(struct buf_cache *cache)
 int buf_write_home(struct buf_cache *cache, struct buf *buf)
 {
     void *copy = xblocks(1);
+    buf_check_now(cache, buf);
     memcpy(copy, buf->bytes, BLOCK_BYTES);
     struct iovec iov = {.iov_base = copy, .iov_len = BLOCK_BYTES};
     struct shep_result result;

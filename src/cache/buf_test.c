@@ -5,7 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "cache/buf.h"
@@ -269,11 +272,59 @@ static void write_home(struct rig *rig)
 {
     struct buf *buf = t_get(rig, 5);
     buf->bytes[0] = 55;
+    buf_open(rig->cache, buf);
     assert_int_equal(buf_write_home(rig->cache, buf), 0);
     assert_int_equal(*(const uint8_t *)sim_disk_peek(rig->disk, 5), 55);
     buf_put(rig->cache, buf);
 }
 static void a_buffer_is_written_home(void **state) { (void)state; t_run(write_home); }
+
+// How a child ends that does `act` after a bit of the block was flipped behind everybody's back.
+static int end_after_flip(struct rig *rig, struct buf *buf, void (*act)(struct buf_cache *cache, struct buf *buf))
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        for (int signal_number = 1; signal_number < 32; signal_number++)
+            signal(signal_number, SIG_DFL);
+        buf->bytes[1234] ^= 0x10;
+        act(rig->cache, buf);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void stray(struct rig *rig)
+{
+    struct buf *buf = t_get(rig, 5);
+    assert_int_equal(WTERMSIG(end_after_flip(rig, buf, buf_check_now)), SIGABRT);
+    // Not compared again so soon; and who changes it on purpose says so.
+    assert_int_equal(end_after_flip(rig, buf, buf_check), 0);
+    buf_open(rig->cache, buf);
+    assert_int_equal(end_after_flip(rig, buf, buf_check_now), 0);
+    buf->bytes[0] = 77;
+    assert_true(buf_any_open(rig->cache));
+    buf_seal_open(rig->cache);
+    assert_false(buf_any_open(rig->cache));
+    buf_check_now(rig->cache, buf);
+    assert_int_equal(WTERMSIG(end_after_flip(rig, buf, buf_check_now)), SIGABRT);
+    rt_sleep_until(rig->rt, rt_now_ns(rig->rt) + BUF_CHECK_NS);
+    assert_int_equal(WTERMSIG(end_after_flip(rig, buf, buf_check)), SIGABRT);
+    buf_put(rig->cache, buf);
+}
+static void a_block_that_nobody_changed_on_purpose_ends_the_process(void **state) { (void)state; t_run(stray); }
+
+static void unguarded(struct rig *rig)
+{
+    buf_cache_set_guard(rig->cache, false);
+    struct buf *buf = t_get(rig, 5);
+    assert_int_equal(end_after_flip(rig, buf, buf_check_now), 0);
+    buf_open(rig->cache, buf);
+    assert_false(buf_any_open(rig->cache));
+    buf_put(rig->cache, buf);
+}
+static void without_the_guard_nothing_is_sealed(void **state) { (void)state; t_run(unguarded); }
 
 int main(void)
 {
@@ -290,6 +341,8 @@ int main(void)
         cmocka_unit_test(a_prefetched_block_is_there),
         cmocka_unit_test(logged_data_is_read_from_the_cache_until_it_is_home),
         cmocka_unit_test(a_buffer_is_written_home),
+        cmocka_unit_test(a_block_that_nobody_changed_on_purpose_ends_the_process),
+        cmocka_unit_test(without_the_guard_nothing_is_sealed),
     };
     return cmocka_run_group_tests_name("buf", tests, NULL, NULL);
 }

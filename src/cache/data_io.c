@@ -2,8 +2,9 @@
 // data_io.c - file data on its way between fs and the shepherd, past the buffer cache.
 //
 // Only journal=data makes the two meet: a data block that is pinned in the buffer cache was logged
-// and is not yet home, so a read takes it from there. Runs are cut at such blocks, and each piece is
-// judged at the moment it is read: what is no longer pinned by then is home.
+// and is not yet home, so a read takes it from there; and one that a predecessor has logged is read
+// through the overlay. Runs are cut at such blocks, and each piece is judged at the moment it is read:
+// what is neither pinned nor in the overlay by then is home.
 #include <string.h>
 
 #include "cache/buf_internal.h"
@@ -57,37 +58,46 @@ static struct buf *logged(struct buf_cache *cache, uint64_t block)
     return buf && buf->pins && buf->ref.type == BLOCK_DATA ? buf : NULL;
 }
 
-// How many blocks from `block` on are not answered by the buffer cache.
-static uint64_t unlogged_run(struct buf_cache *cache, uint64_t block, uint64_t max)
+// How many blocks from `block` on are answered by the disk, from home.
+static uint64_t home_run(struct buf_cache *cache, uint64_t block, uint64_t max)
 {
     uint64_t run = 0;
-    if (!cache->data_count)
-        return max;
-    while (run < max && !logged(cache, block + run))
+    while (run < max && !logged(cache, block + run) && !buf_overlay_find(cache, block + run))
         run++;
     return run;
+}
+
+// One block, by whoever has its newest content.
+static YIELDS int read_logged(struct buf_cache *cache, uint64_t block, uint8_t *bytes)
+{
+    struct buf *buf = logged(cache, block);
+    if (!buf)
+        return buf_overlay_read(cache, buf_overlay_find(cache, block), bytes);
+    memcpy(bytes, buf->bytes, BLOCK_BYTES);
+    return 0;
 }
 
 int data_read_blocks(struct buf_cache *cache, const struct block_owner *owner, uint64_t block, const struct iovec *iov, int iovcnt)
 {
     struct shep_ref ref = {.type = BLOCK_DATA, .owner = *owner};
-    if (!cache->data_count)
+    if (!cache->data_count && !cache->overlay.count)
         return shep_read_run(cache->shep, &ref, block, iov, iovcnt);
 
     struct cursor at = {.iov = iov, .iovcnt = iovcnt};
     struct iovec slice[SLICE_IOVS];
     int count;
     for (uint64_t left = blocks_of(iov, iovcnt); left;) {
-        struct buf *buf = logged(cache, block);
-        uint64_t run = buf ? 1 : unlogged_run(cache, block, left);
-        run = cursor_take(&at, run, slice, &count);
-        if (buf) {
-            memcpy(slice[0].iov_base, buf->bytes, BLOCK_BYTES);
-        } else {
-            int rc = shep_read_run(cache->shep, &ref, block, slice, count);
-            if (rc < 0)
-                return rc;
+        struct cursor before = at;
+        uint64_t home = home_run(cache, block, left);
+        uint64_t run = cursor_take(&at, home ? home : 1, slice, &count);
+        int rc = home ? shep_read_run(cache->shep, &ref, block, slice, count)
+                      : read_logged(cache, block, slice[0].iov_base);
+        if (rc == -EAGAIN) {
+            at = before;
+            continue;
         }
+        if (rc < 0)
+            return rc;
         block += run;
         left -= run;
         ref.owner.lblock += run;

@@ -104,7 +104,10 @@ void page_tree_mark(struct page_map *map, uint64_t index, uint32_t flags)
     for (uint32_t mark = 0; mark < FLAG_COUNT; mark++) {
         bool on = flags & (1u << mark);
         for (uint32_t height = 1; height <= map->height; height++) {
-            mark_set(path[height], mark, slot_at(index, height), on);
+            uint32_t slot = slot_at(index, height);
+            if ((path[height]->marks[mark] >> slot & 1) == on)
+                break;              // nothing changes further up
+            mark_set(path[height], mark, slot, on);
             on = path[height]->marks[mark] != 0;
         }
     }
