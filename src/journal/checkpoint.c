@@ -20,8 +20,11 @@
 void ckpt_batch_fini(struct ckpt_batch *batch)
 {
     io_set_fini(&batch->io);
+    io_set_fini(&batch->log_io);
     free(batch->entries);
     free(batch->image);
+    free(batch->from_log);
+    free(batch->log_bytes);
     *batch = (struct ckpt_batch){0};
 }
 
@@ -63,9 +66,31 @@ static uint32_t gather_from(struct journal *jrn, struct txn *txn)
             let_go(jrn, buf);
             gone++;
         } else if (!buf->dropped && !buf->jrn.running_tid && !buf->jrn.committing_tid) {
+            buf_check_now(jrn->cache, buf);
             batch->entries[batch->count++] = (struct ckpt_entry){
                 .buf = buf, .block = buf->block, .tid = txn->tid,
             };
+        }
+    }
+    return gone;
+}
+
+// The same for a predecessor's: what the log holds of them is committed, whatever is modified since.
+static uint32_t gather_adopted(struct journal *jrn, struct txn *txn)
+{
+    struct ckpt_batch *batch = &jrn->batch;
+    uint32_t gone = 0;
+    LIST_EACH_SAFE(link, &txn->adopted) {
+        struct adopted *one = LIST_ENTRY(link, struct adopted, link);
+        if (batch->count == BATCH_MAX)
+            break;
+        if (!one->forget_tid) {
+            batch->entries[batch->count++] = (struct ckpt_entry){
+                .adopted = one, .block = one->overlay.node.key, .tid = txn->tid,
+            };
+        } else if (one->forget_tid <= jrn->committed_tid) {
+            adopt_let_go(jrn, one);
+            gone++;
         }
     }
     return gone;
@@ -94,6 +119,7 @@ static uint32_t gather(struct journal *jrn, const struct ckpt_goal *goal)
         struct txn *txn = LIST_ENTRY(link, struct txn, link);
         if (used_then <= goal->used_max || txn->tid > goal->tid_last || batch->count == BATCH_MAX)
             break;
+        gone += gather_adopted(jrn, txn);
         gone += gather_from(jrn, txn);
         used_then -= txn->log_blocks;
     }
@@ -102,17 +128,64 @@ static uint32_t gather(struct journal *jrn, const struct ckpt_goal *goal)
     return gone;
 }
 
-// The copies are made at once, so all of them are of one moment, and of committed content.
-static void copy_batch(struct ckpt_batch *batch)
+// Whoever has the content of an entry in memory. A buffer of a predecessor's block has it while it is in no
+// transaction of ours.
+static struct buf *buf_of(struct journal *jrn, const struct ckpt_entry *entry)
 {
+    struct buf *buf = entry->buf ? entry->buf : buf_peek(jrn->cache, entry->block);
+    if (entry->buf || !buf || buf->jrn.running_tid || buf->jrn.committing_tid)
+        return entry->buf;
+    buf_check_now(jrn->cache, buf);
+    return buf;
+}
+
+// The copies are made at once, so all of them are of one moment, and of committed content. What only the
+// log has is left for read_from_log(); what type it is, nobody knows.
+static void copy_batch(struct journal *jrn)
+{
+    struct ckpt_batch *batch = &jrn->batch;
+    struct shep_ref unknown = {.type = BLOCK_DATA};
     batch->image = aligned_alloc(BLOCK_BYTES, (size_t)batch->count * BLOCK_BYTES);
     CHECK(batch->image != NULL);
+    batch->from_log = xmalloc(batch->count * sizeof(*batch->from_log));
     for (uint32_t i = 0; i < batch->count; i++) {
-        struct buf *buf = batch->entries[i].buf;
+        struct buf *buf = buf_of(jrn, &batch->entries[i]);
         uint8_t *copy = batch->image + (size_t)i * BLOCK_BYTES;
-        memcpy(copy, buf->bytes, BLOCK_BYTES);
-        io_set_add(&batch->io, &buf->ref, buf->block, 1, copy);
+        if (buf)
+            memcpy(copy, buf->bytes, BLOCK_BYTES);
+        else
+            batch->from_log[batch->from_log_count++] = i;
+        io_set_add(&batch->io, buf ? &buf->ref : &unknown, batch->entries[i].block, 1, copy);
     }
+}
+
+static int compare_from_log(const void *a, const void *b, void *arg)
+{
+    const struct ckpt_entry *entries = arg;
+    uint32_t left = entries[*(const uint32_t *)a].adopted->at, right = entries[*(const uint32_t *)b].adopted->at;
+    return left < right ? -1 : left > right;
+}
+
+// The log's space is ours until the tail moves, so what is read is right even if a newer
+// transaction commits such a block meanwhile.
+static YIELDS int read_from_log(struct journal *jrn)
+{
+    struct ckpt_batch *batch = &jrn->batch;
+    if (!batch->from_log_count)
+        return 0;
+    batch->log_bytes = xblocks(batch->from_log_count);
+    qsort_r(batch->from_log, batch->from_log_count, sizeof(*batch->from_log), compare_from_log, batch->entries);
+    for (uint32_t i = 0; i < batch->from_log_count; i++)
+        io_set_add_log(jrn, &batch->log_io, batch->entries[batch->from_log[i]].adopted->at, 1,
+                       batch->log_bytes + (size_t)i * BLOCK_BYTES);
+    int rc = io_set_run(jrn, &batch->log_io, false);
+    for (uint32_t i = 0; i < batch->from_log_count && rc == 0; i++) {
+        uint32_t index = batch->from_log[i];
+        uint8_t *bytes = batch->log_bytes + (size_t)i * BLOCK_BYTES;
+        rc = adopt_restore(jrn, batch->entries[index].adopted, bytes);
+        memcpy(batch->image + (size_t)index * BLOCK_BYTES, bytes, BLOCK_BYTES);
+    }
+    return rc;
 }
 
 // Every piece that failed is tried again, block by block, so that one bad block keeps no other.
@@ -136,6 +209,7 @@ static void retry_failed(struct ckpt_batch *batch, struct io_set *failed)
 static YIELDS int write_batch(struct journal *jrn)
 {
     struct ckpt_batch *batch = &jrn->batch;
+    rt_probe(jrn->rt, RT_PROBE_CHECKPOINT);
     jrn->home_written = true;
     int rc = io_set_run(jrn, &batch->io, true);
     for (int tries = 1; rc < 0 && tries < HOME_TRIES; tries++) {
@@ -165,8 +239,12 @@ static void let_go_of_written(struct journal *jrn)
             mark_failed(batch, &batch->io.pieces[i]);
     for (uint32_t i = 0; i < batch->count; i++) {
         struct ckpt_entry *entry = &batch->entries[i];
-        if (!entry->failed && entry->buf->jrn.ckpt_tid == entry->tid)
+        if (entry->failed)
+            continue;
+        if (entry->buf && entry->buf->jrn.ckpt_tid == entry->tid)
             let_go(jrn, entry->buf);
+        if (entry->adopted && !entry->adopted->forget_tid)
+            adopt_let_go(jrn, entry->adopted);
     }
 }
 
@@ -176,9 +254,12 @@ static YIELDS int checkpoint_batch(struct journal *jrn, const struct ckpt_goal *
     uint32_t gone = gather(jrn, goal);
     int rc = gone ? 0 : -EAGAIN;
     if (jrn->batch.count) {
-        copy_batch(&jrn->batch);
-        rc = write_batch(jrn);
-        let_go_of_written(jrn);
+        copy_batch(jrn);
+        rc = read_from_log(jrn);
+        if (rc == 0) {
+            rc = write_batch(jrn);
+            let_go_of_written(jrn);
+        }
     }
     ckpt_batch_fini(&jrn->batch);
     waitq_wake_all(jrn->rt, &jrn->ckpt_done);
@@ -190,11 +271,13 @@ static uint64_t release_oldest(struct journal *jrn)
 {
     uint64_t released = 0;
     struct txn *txn;
-    while ((txn = txn_first(&jrn->committed)) && list_empty(&txn->ckpt)) {
+    while ((txn = txn_first(&jrn->committed)) && list_empty(&txn->ckpt) && list_empty(&txn->adopted)) {
         released += txn->log_blocks;
         list_remove(&txn->link);
         txn_destroy(txn);
     }
+    if (!jrn->adopted_left)
+        adopt_end(jrn);
     return released;
 }
 

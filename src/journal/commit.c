@@ -85,6 +85,7 @@ static void file_for_checkpoint(struct journal *jrn, struct txn *txn)
         list_remove(&buf->jrn.ckpt_link);
         list_push_back(&txn->ckpt, &buf->jrn.ckpt_link);
         buf->jrn.ckpt_tid = txn->tid;
+        adopt_superseded(jrn, buf->block);
         if (waited)
             buf_unpin(jrn->cache, buf);
     }
@@ -104,6 +105,7 @@ static void finish(struct journal *jrn, struct txn *txn)
 
 static YIELDS int write_txn(struct journal *jrn, struct txn *txn)
 {
+    rt_probe(jrn->rt, RT_PROBE_COMMIT);
     int rc = write_steps(jrn, txn);
     if (rc < 0 && !jrn->aborted)
         jrn_abort(jrn, rc, "a transaction could not be written");
@@ -126,7 +128,7 @@ int jrn_commit(struct journal *jrn)
         return -EROFS;
     }
     if (txn_is_empty(jrn->running))
-        return jrn_wait(jrn, jrn->running->tid - 1);
+        return list_empty(&jrn->queue) ? 0 : jrn_wait(jrn, jrn->running->tid - 1);
 
     struct txn *txn = txn_close(jrn);
     while (!jrn->aborted && (jrn->writing || txn_first(&jrn->queue) != txn))

@@ -62,6 +62,20 @@ static uint32_t escape(uint8_t *copy)
     return JBD2_TAG_ESCAPE;
 }
 
+// The last look at a block before it becomes part of a transaction: nobody has changed it who may not,
+// and it is what its type says. What fails here came from damaged memory, or from a bug, and must not be
+// committed: the process ends, and the successor starts from the transaction before.
+static void guard(struct journal *jrn, struct buf *buf)
+{
+    const char *why;
+    buf_check_now(jrn->cache, buf);
+    block_seal(jrn->geo, buf->ref.type, &buf->ref.owner, buf->block, buf->bytes);
+    if (jrn->geo && block_verify(jrn->geo, buf->ref.type, &buf->ref.owner, buf->block, buf->bytes, &why) < 0)
+        damage_found("what=block block=%llu type=%s inode=%u lblock=%llu why=\"%s\"", (unsigned long long)buf->block,
+                     block_type_name(buf->ref.type), buf->ref.owner.ino, (unsigned long long)buf->ref.owner.lblock, why);
+    buf_seal(jrn->cache, buf);
+}
+
 // One descriptor and the blocks that its tags name.
 static void paint_group(struct painter *painter, struct journal *jrn, struct buf **bufs, uint32_t count)
 {
@@ -70,7 +84,7 @@ static void paint_group(struct painter *painter, struct journal *jrn, struct buf
     for (uint32_t i = 0; i < count; i++) {
         struct buf *buf = bufs[i];
         uint8_t *copy = next_block(painter);
-        block_seal(jrn->geo, buf->ref.type, &buf->ref.owner, buf->block, buf->bytes);
+        guard(jrn, buf);
         memcpy(copy, buf->bytes, BLOCK_BYTES);
         struct jbd2_tag_info tag = {
             .block = buf->block, .flags = escape(copy) | (i ? JBD2_TAG_SAME_UUID : 0),

@@ -62,11 +62,26 @@ struct txn {
     uint32_t log_start, log_blocks; // commit block included; log_start counts once `placed`
     bool placed;
     struct list ckpt;               // by jrn.ckpt_link: not yet home
+    struct list adopted;            // struct adopted: a predecessor's, not yet home
+};
+
+// The newest committed copy of a block, in a log that was taken over. Its life: in the cache's overlay and
+// on its transaction's list, until it is home or a newer transaction commits the block. A free takes it
+// from the overlay at once and from the list when the free has committed.
+struct adopted {
+    struct buf_overlay overlay;
+    struct list link;               // in txn->adopted
+    uint64_t tid;
+    uint64_t forget_tid;            // not 0: freed by this transaction
+    uint32_t at;                    // block of the journal
+    uint32_t checksum;              // of its tag
+    bool escaped;
 };
 
 // Committed blocks on their way home, copied and sorted by block.
 struct ckpt_entry {
-    struct buf *buf;
+    struct buf *buf;                // or:
+    struct adopted *adopted;
     uint64_t block, tid;
     bool failed;
 };
@@ -76,6 +91,10 @@ struct ckpt_batch {
     uint32_t count;
     uint8_t *image;
     struct io_set io;
+    uint32_t *from_log;             // entries that are read from the log, in its order
+    uint32_t from_log_count;
+    uint8_t *log_bytes;
+    struct io_set log_io;
 };
 
 struct recovery;
@@ -87,6 +106,9 @@ struct journal {
     const struct ext4_geo *geo;
     bool read_only;
     bool needs_recovery;
+    bool adopt;                     // jrn_config
+    uint64_t committed_hint;
+    uint64_t recovered_tid;
     struct log_map map;
 
     struct jbd2_super super;        // as on the disk, or as it will be with the next super_write
@@ -114,14 +136,19 @@ struct journal {
     struct waitq ckpt_done;         // a batch or a checkpoint has ended
 
     struct recovery *recovery;      // while it runs
+    bool is_adopted;
+    struct adopted *adopted;        // all of them in one array, until the last has gone
+    uint64_t adopted_count, adopted_left;
 
     int aborted;                    // negative errno, or 0
     bool abort_recorded;            // s_errno was written, or could not be
 };
 
 // --- journal.c ----------------------------------------------------------------------------------
-// The log is empty and goes on with this sequence.
-void journal_start(struct journal *jrn, uint32_t sequence);
+// The log is empty and goes on with this number.
+void journal_start(struct journal *jrn, uint64_t tid);
+// A number of 32 bits in 64: the one nearest to what the predecessor knew.
+uint64_t journal_tid(const struct journal *jrn, uint32_t sequence);
 
 // --- log.c: where the log is, and moving many blocks ------------------------------------------
 MUST_USE int log_map_init(struct log_map *map, const struct jrn_config *config, struct err *err);
@@ -144,6 +171,8 @@ void io_set_fini(struct io_set *set);
 YIELDS MUST_USE int super_read(struct journal *jrn, struct err *err);
 // The features that drover writes with; only while the log is empty.
 void super_adopt_features(struct journal *jrn);
+// Is the log already as drover writes it?
+bool super_is_ours(const struct journal *jrn);
 YIELDS MUST_USE int super_write(struct journal *jrn);
 // The tail is now here; waits until the disk knows.
 YIELDS MUST_USE int super_write_tail(struct journal *jrn);
@@ -174,7 +203,18 @@ YIELDS MUST_USE int ckpt_run(struct journal *jrn, uint64_t used_max);
 void ckpt_batch_fini(struct ckpt_batch *batch);
 bool ckpt_batch_has(const struct ckpt_batch *batch, uint64_t block);
 
+// --- adopt.c ------------------------------------------------------------------------------------
+// The log as it stands becomes ours, without a write. False: it must be replayed.
+YIELDS MUST_USE bool adopt_run(struct journal *jrn);
+void adopt_forget(struct journal *jrn, uint64_t block);         // freed by the running transaction
+void adopt_superseded(struct journal *jrn, uint64_t block);     // a newer transaction has committed it
+void adopt_let_go(struct journal *jrn, struct adopted *one);
+void adopt_end(struct journal *jrn);                            // frees the array
+// What was read from the log becomes the block's content. -EFSBADCRC (logged).
+MUST_USE int adopt_restore(const struct journal *jrn, const struct adopted *one, void *bytes);
+
 // --- recover.c ----------------------------------------------------------------------------------
+struct recovery *recovery_create(struct journal *jrn, struct err *err);
 void recovery_destroy(struct recovery *recovery);
 
 // 0, or -EROFS after an abort.

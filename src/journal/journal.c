@@ -12,6 +12,7 @@ static struct journal *journal_create(const struct jrn_config *config)
     *jrn = (struct journal){
         .rt = config->rt, .shep = config->shep, .cache = config->cache, .geo = config->geo,
         .read_only = config->read_only, .super_bytes = xblocks(1),
+        .adopt = config->adopt, .committed_hint = config->committed_hint,
     };
     list_init(&jrn->queue);
     list_init(&jrn->committed);
@@ -22,11 +23,18 @@ static struct journal *journal_create(const struct jrn_config *config)
     return jrn;
 }
 
-void journal_start(struct journal *jrn, uint32_t sequence)
+// 0 says "in no transaction" in a buffer, so a sequence that is 0 on the disk is 2^32 here at least.
+uint64_t journal_tid(const struct journal *jrn, uint32_t sequence)
 {
-    // 0 says "in no transaction" in a buffer, so the sequence that is 0 on the disk is 2^32 here.
-    jrn->running->tid = sequence ? sequence : 1ull << 32;
-    jrn->committed_tid = jrn->running->tid - 1;
+    uint64_t hint = jrn->committed_hint;
+    int64_t tid = (int64_t)hint + (int32_t)(sequence - (uint32_t)hint);
+    return (uint64_t)(tid > 0 ? tid : tid + (1ll << 32));
+}
+
+void journal_start(struct journal *jrn, uint64_t tid)
+{
+    jrn->running->tid = tid;
+    jrn->committed_tid = jrn->recovered_tid;    // not the number that was skipped: a successor would miss it
     jrn->head = jrn->super.first;
     jrn->needs_recovery = false;
     if (!jrn->read_only)
@@ -48,8 +56,11 @@ int jrn_open(const struct jrn_config *config, struct journal **out, struct err *
         log_warn("event=journal_error_recorded error=%u", jrn->super.error);
     jrn->needs_recovery = jrn->super.start != 0;
     // The kernel skips one number after an empty log; so do we, and never meet a stale block.
-    if (!jrn->needs_recovery)
-        journal_start(jrn, jrn->super.sequence + 1);
+    if (!jrn->needs_recovery) {
+        uint64_t next = journal_tid(jrn, jrn->super.sequence);
+        jrn->recovered_tid = next - 1;
+        journal_start(jrn, next + 1);
+    }
     *out = jrn;
     return 0;
 }
@@ -78,6 +89,8 @@ static void release_txn(struct journal *jrn, struct txn *txn)
         release_buf(jrn, txn->entries[i]);
     while ((link = list_pop_front(&txn->ckpt)))
         release_buf(jrn, LIST_ENTRY(link, struct buf, jrn.ckpt_link));
+    LIST_EACH_SAFE(adopted, &txn->adopted)
+        adopt_let_go(jrn, LIST_ENTRY(adopted, struct adopted, link));
     list_remove(&txn->link);
     txn_destroy(txn);
 }
@@ -88,6 +101,7 @@ void jrn_destroy(struct journal *jrn)
     while ((txn = txn_first(&jrn->committed)) || (txn = txn_first(&jrn->queue)))
         release_txn(jrn, txn);
     release_txn(jrn, jrn->running);
+    adopt_end(jrn);
     ckpt_batch_fini(&jrn->batch);
     if (jrn->recovery)
         recovery_destroy(jrn->recovery);
@@ -145,6 +159,16 @@ uint64_t jrn_running_tid(const struct journal *jrn)
 uint64_t jrn_committed_tid(const struct journal *jrn)
 {
     return jrn->committed_tid;
+}
+
+uint64_t jrn_recovered_tid(const struct journal *jrn)
+{
+    return jrn->recovered_tid;
+}
+
+bool jrn_is_adopted(const struct journal *jrn)
+{
+    return jrn->is_adopted;
 }
 
 bool jrn_is_aborted(const struct journal *jrn)

@@ -33,6 +33,8 @@ struct jrn_config {
     const struct jrn_run *runs;     // copied
     uint32_t run_count;
     bool read_only;
+    bool adopt;                     // only our predecessor died, not the power: its log may stay as it is
+    uint64_t committed_hint;        // a transaction that it knew to be committed, in 64 bits; 0: none. The numbers go on from there
 };
 
 // Reads and verifies the journal's superblock. Unknown incompatible features are refused with a
@@ -42,7 +44,11 @@ bool jrn_needs_recovery(const struct journal *jrn);
 // Replays what is committed to its home (two passes over the log after a scan: revokes, blocks),
 // flushes, and marks the log empty. Replaying twice is harmless. `replayed` (may be NULL): blocks.
 // Afterwards every buffer that was read before is stale: call it before anything else is cached.
+// With config.adopt nothing is written home where that can be avoided: the log stays, the cache reads the
+// newest copies from it (overlay), and they go home with later checkpoints. A logged block that
+// turns out to be damaged is then found when it is wanted: -EFSBADCRC from its read, an abort from its checkpoint.
 YIELDS MUST_USE int jrn_recover(struct journal *jrn, uint64_t *replayed, struct err *err);
+bool jrn_is_adopted(const struct journal *jrn);         // jrn_recover() has left the log as it was
 // Ends it: commits, checkpoints all, marks the log empty. After an abort: only frees.
 YIELDS MUST_USE int jrn_close(struct journal *jrn);
 // Frees it without any I/O: for the simulator's power cut and after an error.
@@ -51,6 +57,10 @@ void jrn_destroy(struct journal *jrn);
 // Transactions are numbered; a tid is newer when larger (64 bits here, the low 32 on disk).
 uint64_t jrn_running_tid(const struct journal *jrn);
 uint64_t jrn_committed_tid(const struct journal *jrn);
+// The newest transaction that the disk held when the journal was opened (and is on stable storage now), in
+// the same numbers as committed_hint. Known after jrn_recover(). The running one may have a number that a dead
+// server used for one that never committed.
+uint64_t jrn_recovered_tid(const struct journal *jrn);
 bool jrn_is_aborted(const struct journal *jrn);
 // The errno (positive) that an abort of an earlier life left in the journal's superblock, or 0: the
 // volume may have errors and should be marked so. jrn_clear_error() takes it off with the
@@ -65,6 +75,9 @@ MUST_USE int jrn_reserve(struct journal *jrn, uint32_t credits);
 // The buffer was or will be modified in this apply half; commits with the running transaction.
 // Its block checksum is sealed at commit (ondisk/verify.h), not by the caller.
 void jrn_dirty(struct journal *jrn, struct buf *buf);
+// The same of a block whose bytes are made only when the transaction is closed (tables of inodes, group
+// descriptors, the superblock): until then it stays sealed, and whoever makes them calls buf_open().
+void jrn_join(struct journal *jrn, struct buf *buf);
 // A metadata block (or a logged data block) was freed: it leaves the running transaction and the
 // checkpoint lists and is revoked, so that recovery does not write over its next owner.
 void jrn_forget(struct journal *jrn, uint64_t block);

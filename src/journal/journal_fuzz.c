@@ -5,7 +5,8 @@
 // The input is a list of patches to a small journal that begins as a valid log of one transaction, so
 // that mutations get behind the superblock: 2 bytes block of the journal, 2 bytes offset, 1 byte
 // length, then the bytes. The first byte chooses the format; its highest bit says whether the
-// superblock's and the first descriptor's checksums are made right after patching.
+// superblock's and the first descriptor's checksums are made right after patching, the next one whether
+// the log is adopted.
 #include <string.h>
 
 #include "base/check.h"
@@ -30,6 +31,7 @@ struct fuzz {
     struct ext4_geo geo;
     struct shepherd *shep;
     struct buf_cache *cache;
+    bool adopt;
 };
 
 static void poke(struct fuzz *fuzz, uint32_t at, const void *block)
@@ -107,9 +109,18 @@ static YIELDS void use(struct fuzz *fuzz, struct journal *jrn)
         jrn_dirty(jrn, buf);
         buf_put(fuzz->cache, buf);
         jrn_forget(jrn, HOME);
-        CHECK(jrn_commit(jrn) == 0);
+        CHECK(jrn_commit(jrn) == 0 || jrn_is_adopted(jrn));
     }
-    CHECK(jrn_close(jrn) == 0);
+    for (uint64_t block = HOME; block < HOME + 12 && jrn_is_adopted(jrn); block++) {
+        struct buf *buf;
+        int rc = buf_get(fuzz->cache, &ref, block, &buf);
+        CHECK(rc == 0 || rc == -EFSBADCRC);
+        buf_put(fuzz->cache, buf);
+    }
+    // An adopted log may turn out to be damaged when it goes home.
+    bool adopted = jrn_is_adopted(jrn);
+    int rc = jrn_close(jrn);
+    CHECK(rc == 0 || (adopted && (rc == -EFSBADCRC || rc == -EROFS)));
 }
 
 static YIELDS void body(void *arg)
@@ -118,6 +129,7 @@ static YIELDS void body(void *arg)
     struct jrn_run run = {.block = JOURNAL, .count = LENGTH};
     struct jrn_config config = {
         .rt = fuzz->rt, .shep = fuzz->shep, .cache = fuzz->cache, .geo = &fuzz->geo, .runs = &run, .run_count = 1,
+        .adopt = fuzz->adopt,
     };
     struct journal *jrn;
     struct err err = {0};
@@ -145,6 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct jbd2_super super;
     fuzz.geo = (struct ext4_geo){.block_count = VOLUME, .journal_ino = EXT4_JOURNAL_INO};
     make_log(&fuzz, formats[data[0] & 3], &super);
+    fuzz.adopt = data[0] & 0x40;
     apply_patches(&fuzz, data + 1, size - 1);
     if (data[0] & 0x80)
         reseal(&fuzz, &super);

@@ -13,8 +13,14 @@ struct rec_tag {
     uint64_t block;
     uint32_t at;                    // block of the journal
     uint32_t txn;                   // transactions are counted from 0 at the tail
+    uint32_t checksum;
     bool escaped;
-    bool bad;                       // its checksum is wrong
+    bool bad;                       // its checksum is wrong; unknown in a lazy recovery
+};
+
+// A committed transaction.
+struct rec_txn {
+    uint32_t start, blocks;
 };
 
 // A block of revoke records.
@@ -33,6 +39,7 @@ struct rec_target {
 struct log_reader {
     struct journal *jrn;
     uint8_t *bytes;
+    uint32_t room;                  // blocks that `bytes` can hold: it grows, as most logs are short
     uint32_t first, count;          // journal blocks in `bytes`
     uint32_t careful_first, careful_end;    // where reading ahead failed: one by one there
     struct io_set io;
@@ -42,12 +49,15 @@ struct replay_block;
 struct recovery {
     struct journal *jrn;
     struct err *err;
+    bool lazy;                      // logged blocks are not read
+    bool torn;                      // behind the last transaction is one whose commit block is wrong
     struct log_reader reader;
     struct rec_tag *tags;
     uint32_t tag_count, tag_capacity;
     struct rec_revoke *revokes;
     uint32_t revoke_count, revoke_capacity;
-    uint32_t txn_count;             // that are committed; tags and revokes of others were taken back
+    struct rec_txn *txns;
+    uint32_t txn_count, txn_capacity;   // that are committed; tags and revokes of others were taken back
     struct htable targets;
     struct rec_target *target_pool;
     uint64_t replayed;
@@ -63,4 +73,6 @@ YIELDS MUST_USE int rec_read(struct recovery *rec, uint32_t at, const uint8_t **
 YIELDS MUST_USE int rec_scan(struct recovery *rec);
 // Finds what is to be replayed and judges it all, before the first block is written.
 YIELDS MUST_USE int rec_revoke_pass(struct recovery *rec);
+// Is this tag the newest content of its block, and not revoked?
+bool rec_is_wanted(const struct recovery *rec, uint32_t tag);
 YIELDS MUST_USE int rec_replay(struct recovery *rec);

@@ -12,7 +12,7 @@
 
 #define REPLAY_BATCH 1024u
 
-static struct rec_target *find_target(struct recovery *rec, uint64_t block)
+static struct rec_target *find_target(const struct recovery *rec, uint64_t block)
 {
     struct hnode *node = htable_find(&rec->targets, block);
     return node ? CONTAINER_OF(node, struct rec_target, node) : NULL;
@@ -87,6 +87,12 @@ int rec_revoke_pass(struct recovery *rec)
     return rc;
 }
 
+bool rec_is_wanted(const struct recovery *rec, uint32_t tag)
+{
+    const struct rec_target *target = find_target(rec, rec->tags[tag].block);
+    return target->tag == tag && rec->tags[tag].txn >= target->revoked_until;
+}
+
 // A block of one batch: filled in the order of the log, written in the order of the disk.
 struct replay_block {
     const struct rec_tag *tag;
@@ -152,8 +158,7 @@ int rec_replay(struct recovery *rec)
     rec->image = xblocks(batch_max + 1);
     rec->batch = xmalloc((batch_max + 1) * sizeof(*rec->batch));
     for (uint32_t i = 0; i < rec->tag_count && rc == 0; i++) {
-        const struct rec_target *target = find_target(rec, rec->tags[i].block);
-        if (target->tag == i && rec->tags[i].txn >= target->revoked_until)
+        if (rec_is_wanted(rec, i))
             rec->batch[count++] = (struct replay_block){.tag = &rec->tags[i]};
         if (count && (count == batch_max || i + 1 == rec->tag_count)) {
             rc = replay_batch(rec, count);

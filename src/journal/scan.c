@@ -28,6 +28,7 @@ struct scan {
     uint32_t visited;               // no block belongs to two transactions
     uint32_t sequence;              // of the transaction being looked at
     uint32_t tags_committed, revokes_committed;
+    struct rec_txn txn;             // the one being looked at
     uint32_t v1_sum;                // JBD2_COMPAT_CHECKSUM
     uint64_t commit_sec;            // of the last commit
     const char *fault;              // what is wrong with this transaction
@@ -44,6 +45,7 @@ static uint32_t take_block(struct scan *scan)
     uint32_t at = scan->at;
     scan->at = log_next(scan->rec->jrn, at, 1);
     scan->visited++;
+    scan->txn.blocks++;
     return at;
 }
 
@@ -71,14 +73,23 @@ static void add_revoke(struct recovery *rec, const struct rec_revoke *revoke)
     rec->revokes[rec->revoke_count++] = *revoke;
 }
 
-// One logged block. Without checksums there is no reason to read it yet.
+static void add_txn(struct recovery *rec, const struct rec_txn *txn)
+{
+    if (rec->txn_count == rec->txn_capacity) {
+        rec->txn_capacity = rec->txn_capacity ? 2 * rec->txn_capacity : 64;
+        rec->txns = xrealloc(rec->txns, rec->txn_capacity * sizeof(*rec->txns));
+    }
+    rec->txns[rec->txn_count++] = *txn;
+}
+
+// One logged block. Without checksums, or when it will stay in the log, there is no reason to read it yet.
 static YIELDS int scan_data(struct scan *scan, const struct jbd2_tag_info *info)
 {
     struct rec_tag tag = {
         .block = info->block, .at = take_block(scan), .txn = scan->rec->txn_count,
-        .escaped = info->flags & JBD2_TAG_ESCAPE,
+        .checksum = info->checksum, .escaped = info->flags & JBD2_TAG_ESCAPE,
     };
-    if (scan->super->has_csum || has_v1_csum(scan)) {
+    if (!scan->rec->lazy && (scan->super->has_csum || has_v1_csum(scan))) {
         const uint8_t *bytes;
         int rc = rec_read(scan->rec, tag.at, &bytes);
         if (rc < 0)
@@ -149,13 +160,15 @@ static int damaged(struct scan *scan, const char *what)
 // 1: the log ends before this transaction.
 static int torn(struct scan *scan, const char *what)
 {
+    scan->rec->torn = true;
     log_warn("event=journal_torn sequence=%u reason=\"%s\"", scan->sequence, what);
     return 1;
 }
 
 static void accept(struct scan *scan, uint64_t commit_sec)
 {
-    scan->rec->txn_count++;
+    add_txn(scan->rec, &scan->txn);
+    scan->txn = (struct rec_txn){.start = scan->at};
     scan->tags_committed = scan->rec->tag_count;
     scan->revokes_committed = scan->rec->revoke_count;
     scan->commit_sec = commit_sec;
@@ -213,6 +226,7 @@ int rec_scan(struct recovery *rec)
     struct scan *scan = xmalloc(sizeof(*scan));
     *scan = (struct scan){
         .rec = rec, .super = super, .at = super->start, .sequence = super->sequence, .v1_sum = ~0u,
+        .txn.start = super->start,
     };
     int rc;
     do

@@ -51,16 +51,34 @@ static void upgrade_v1(struct journal *jrn)
 // As the kernel does at mount: 64-bit block numbers and checksums follow the volume; checksums of the
 // first version, asynchronous commits and fast commits are not ours. A journal that has csum_v2
 // keeps it: whoever made it may not know v3.
-void super_adopt_features(struct journal *jrn)
+static uint32_t our_compat(const struct journal *jrn)
 {
-    struct jbd2_super *super = &jrn->super;
-    upgrade_v1(jrn);
-    uint32_t compat = super->compat & ~(uint32_t)JBD2_COMPAT_CHECKSUM;
-    uint32_t incompat = super->incompat & ~(uint32_t)(JBD2_INCOMPAT_ASYNC_COMMIT | JBD2_INCOMPAT_FAST_COMMIT);
+    return jrn->super.compat & ~(uint32_t)JBD2_COMPAT_CHECKSUM;
+}
+
+static uint32_t our_incompat(const struct journal *jrn)
+{
+    uint32_t incompat = jrn->super.incompat & ~(uint32_t)(JBD2_INCOMPAT_ASYNC_COMMIT | JBD2_INCOMPAT_FAST_COMMIT);
     if (jrn->geo->has_64bit)
         incompat |= JBD2_INCOMPAT_64BIT;
     if (jrn->geo->has_metadata_csum && !(incompat & (JBD2_INCOMPAT_CSUM_V2 | JBD2_INCOMPAT_CSUM_V3)))
         incompat |= JBD2_INCOMPAT_CSUM_V3;
+    return incompat;
+}
+
+bool super_is_ours(const struct journal *jrn)
+{
+    const struct jbd2_super_raw *raw = (const struct jbd2_super_raw *)jrn->super_bytes;
+    const struct jbd2_super *super = &jrn->super;
+    return be32(raw->header.type) == JBD2_SUPER_V2 && super->compat == our_compat(jrn) &&
+           super->incompat == our_incompat(jrn) && super->log_end == super->max_len;
+}
+
+void super_adopt_features(struct journal *jrn)
+{
+    struct jbd2_super *super = &jrn->super;
+    upgrade_v1(jrn);
+    uint32_t compat = our_compat(jrn), incompat = our_incompat(jrn);
     jrn->super_stale = compat != super->compat || incompat != super->incompat;
     super->compat = compat;
     super->incompat = incompat;

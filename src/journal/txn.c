@@ -12,6 +12,7 @@ struct txn *txn_create(uint64_t tid)
     list_init(&txn->link);
     list_init(&txn->bufs);
     list_init(&txn->ckpt);
+    list_init(&txn->adopted);
     htable_init(&txn->revokes);
     return txn;
 }
@@ -81,6 +82,12 @@ static void revoke_add(struct txn *txn, uint64_t block)
 // in one transaction must not be revoked by it.
 void jrn_dirty(struct journal *jrn, struct buf *buf)
 {
+    buf_open(jrn->cache, buf);
+    jrn_join(jrn, buf);
+}
+
+void jrn_join(struct journal *jrn, struct buf *buf)
+{
     struct txn *txn = jrn->running;
     CHECK(!buf->dropped);
     CHECK(buf->refs > 0 || buf->pins > 0);
@@ -116,6 +123,7 @@ void jrn_forget(struct journal *jrn, uint64_t block)
         buf_put(jrn->cache, buf);
     }
     buf_forget(jrn->cache, block);
+    adopt_forget(jrn, block);
     revoke_add(jrn->running, block);
     if (ckpt_batch_has(&jrn->batch, block))
         jrn->running->forget_batch = jrn->batch.serial;

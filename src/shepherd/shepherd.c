@@ -56,6 +56,19 @@ int shep_read(struct shepherd *shep, const struct shep_ref *ref, uint64_t block,
     return policy_of(shep, ref)->read(&io);
 }
 
+int shep_judge(struct shepherd *shep, const struct shep_ref *ref, uint64_t block, void *bytes)
+{
+    struct iovec iov = {.iov_base = bytes, .iov_len = BLOCK_BYTES};
+    struct shep_io io = {
+        .shep = shep, .ref = *ref, .block = block, .count = 1, .iov = &iov, .iovcnt = 1,
+        .verify = true,
+    };
+    if (shep_is_sane(&io))
+        return 0;
+    shep_note(&io, SHEP_NOT_SANE, io.verdict);
+    return io.verdict;
+}
+
 int shep_read_run(struct shepherd *shep, const struct shep_ref *ref, uint64_t block, const struct iovec *iov, int iovcnt)
 {
     struct shep_io io = {

@@ -43,6 +43,9 @@ void shep_set_geometry(struct shepherd *shep, const struct ext4_geo *geo);
 // Fills `out` with one metadata block. 0; or -EIO when no copy could be read; or -EFSCORRUPTED or
 // -EFSBADCRC when copies were read but none is sane (logged here, once). `out` is undefined then.
 YIELDS MUST_USE int shep_read(struct shepherd *shep, const struct shep_ref *ref, uint64_t block, void *out);
+// Judges a block that was read as another type from another place (the journal's copy of it), as shep_read()
+// judges what it reads: 0, -EFSCORRUPTED, -EFSBADCRC (logged).
+MUST_USE int shep_judge(struct shepherd *shep, const struct shep_ref *ref, uint64_t block, void *bytes);
 // Several consecutive blocks of file data or journal, unverified.
 YIELDS MUST_USE int shep_read_run(struct shepherd *shep, const struct shep_ref *ref, uint64_t block, const struct iovec *iov, int iovcnt);
 // Writes consecutive blocks. `result` may be NULL only for block types whose policy has no maps.
