@@ -62,6 +62,11 @@ int alloc_reserve(struct fs *fs, uint64_t blocks, bool privileged)
     return 0;
 }
 
+void alloc_reserve_again(struct fs *fs, uint64_t blocks)
+{
+    fs->reserved_blocks += blocks;
+}
+
 void alloc_unreserve(struct fs *fs, uint64_t blocks)
 {
     CHECK(fs->reserved_blocks >= blocks);

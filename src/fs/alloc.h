@@ -31,6 +31,9 @@ struct fs_group {
     bool bad;                   // its bitmap is damaged: skipped, never allocated from
     bool inodes_bad;
     struct list dirty_link;
+    bool sealed;                // `seal` is the checksum of `desc` as it was last changed on purpose (guard.c)
+    uint32_t seal;
+    struct list open_link;
 };
 
 struct claim {
@@ -45,6 +48,8 @@ struct claim {
 // s_resv_clusters: 2 % of the volume, 4096 blocks at most).
 MUST_USE int alloc_reserve(struct fs *fs, uint64_t blocks, bool privileged);
 void alloc_unreserve(struct fs *fs, uint64_t blocks);
+// The same for pages of a predecessor, to which it had promised the blocks: not refused.
+void alloc_reserve_again(struct fs *fs, uint64_t blocks);
 
 // --- claims, in a plan's pass ------------------------------------------------------------------
 // One block for metadata, as near `goal` as can be. Counts its credits (bitmap, descriptor).

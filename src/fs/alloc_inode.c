@@ -243,7 +243,7 @@ static void use_table_up_to(struct fs *fs, uint32_t g, uint32_t index)
     for (uint32_t i = virgin; i <= own; i++) {
         struct buf *buf = buf_peek(fs->bufs, desc->inode_table + i);
         CHECK(buf != NULL);         // inode_plan_new() has pinned it
-        jrn_dirty(fs->jrn, buf);
+        jrn_join(fs->jrn, buf);
     }
     uint32_t used = (desc->flags & EXT4_BG_INODE_UNINIT) ? 0 : used_inodes(fs, g);
     desc->itable_unused = fs->geo.inodes_per_group - MAX(used, index + 1);

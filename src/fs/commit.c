@@ -10,7 +10,7 @@
 #include "fs/alloc.h"
 #include "fs/data.h"
 #include "fs/fs_internal.h"
-#include "fs/inode.h"
+#include "fs/inode_internal.h"
 
 static void encode(struct fs *fs)
 {
@@ -18,6 +18,23 @@ static void encode(struct fs *fs)
     alloc_encode(fs);
     if (fs->super_dirty)
         fs_encode_super(fs);
+}
+
+// Pages that waited for their transaction may be given up, and so may their inodes.
+static void let_settled_go(struct fs *fs)
+{
+    struct page_map *map;
+    while ((map = page_pool_next_settled(fs->pages)))
+        inode_settle(CONTAINER_OF(map, struct inode, pages));
+}
+
+// A page that was changed while nothing else was has no transaction that would ever commit for it.
+static void settle_without_commit(struct fs *fs)
+{
+    if (!jrn_running_empty(fs->jrn) || fs->committing)
+        return;
+    page_pool_all_committed(fs->pages);
+    let_settled_go(fs);
 }
 
 static YIELDS int commit_running(struct fs *fs)
@@ -28,6 +45,8 @@ static YIELDS int commit_running(struct fs *fs)
     fs->committing = false;
     if (rc == 0) {
         alloc_committed(fs, jrn_committed_tid(fs->jrn));
+        page_pool_committed(fs->pages, jrn_committed_tid(fs->jrn));
+        let_settled_go(fs);
         fs->stats.commits++;
     } else {
         fs_abort(fs, rc, "a transaction could not be committed");
@@ -48,8 +67,10 @@ int fs_commit(struct fs *fs)
     if (rc < 0)
         return rc;
     // Nothing of ours to commit, but data may have been written since the last flush.
-    if (empty)
+    if (empty) {
+        settle_without_commit(fs);
         return data_flush(fs->bufs);
+    }
     return jrn_committed_tid(fs->jrn) >= want ? 0 : commit_running(fs);
 }
 
@@ -87,8 +108,10 @@ int fs_checkpoint(struct fs *fs, uint64_t blocks)
 
 int fs_make_room(struct fs *fs, uint32_t credits)
 {
-    if (credits == 0)
-        return data_writeback_some(fs, page_pool_size(fs->pages) / 4);
+    if (credits == 0) {
+        int written = data_writeback_some(fs, page_pool_size(fs->pages) / 4);
+        return written < 0 ? written : fs_commit(fs);
+    }
     int rc = fs_commit(fs);
     if (rc < 0)
         return rc;
@@ -102,5 +125,8 @@ int fs_sync(struct fs *fs)
 {
     int written = data_writeback_some(fs, 0);
     int rc = fs_commit(fs);
+    if (written == 0)
+        written = fs->write_error;
+    fs->write_error = 0;
     return rc < 0 ? rc : written;
 }

@@ -16,7 +16,7 @@
 void data_page_dirty(struct inode *inode, struct page *page, bool promised)
 {
     struct fs *fs = inode->fs;
-    page_set_flags(fs->pages, page, PAGE_DIRTY | (promised ? PAGE_RESERVED : 0), 0);
+    page_touch(fs->pages, page, PAGE_DIRTY | (promised ? PAGE_RESERVED : 0), 0, jrn_running_tid(fs->jrn));
     inode->delayed += promised;
     if (list_linked(&inode->data_link))
         return;
@@ -90,11 +90,12 @@ static int load_block(struct inode *inode, uint64_t index, uint64_t block)
         return rc;
     if (inode->writeback_seq != seq)
         return -EAGAIN;
-    struct page *page = page_add(fs->pages, &inode->pages, index);
+    struct page *page = page_pool_room(fs->pages) > 0 ? page_add(fs->pages, &inode->pages, index) : NULL;
     if (!page)
         return data_make_room(inode);
     memcpy(page->bytes, bytes, BLOCK_BYTES);
     clean_tail(inode, page);
+    page_filled(fs->pages, page);
     return 0;
 }
 
@@ -140,10 +141,15 @@ int data_plan_edges(struct plan *plan, struct inode *inode, struct data_edges *e
     for (uint32_t i = 0; rc == 0 && i < edges->count; i++)
         rc = data_load_page(plan, inode, edges->edge[i].index, &edges->edge[i].written);
     // Reading the second may have cost the first its place in a very small pool.
-    for (uint32_t i = 0; rc == 0 && i < edges->count; i++)
-        if (edges->edge[i].written && !page_find(inode->fs->pages, &inode->pages, edges->edge[i].index))
+    struct page_pool *pool = inode->fs->pages;
+    uint32_t idle = 0;
+    for (uint32_t i = 0; rc == 0 && i < edges->count; i++) {
+        struct page *page = page_find(pool, &inode->pages, edges->edge[i].index);
+        if (edges->edge[i].written && !page)
             rc = data_make_room(inode);
-    return rc;
+        idle += page && !page_is_busy(page);
+    }
+    return rc == 0 && idle > page_pool_room(pool) ? data_make_room(inode) : rc;
 }
 
 void data_apply_edges(struct inode *inode, const struct data_edges *edges)
@@ -152,8 +158,8 @@ void data_apply_edges(struct inode *inode, const struct data_edges *edges)
         struct page *page = page_find(inode->fs->pages, &inode->pages, edges->edge[i].index);
         if (!page)
             continue;               // a hole, or unwritten: zero already
-        memset(page->bytes + edges->edge[i].from, 0, edges->edge[i].to - edges->edge[i].from);
         if (edges->edge[i].written || (page_flags(page) & PAGE_DIRTY))
             data_page_dirty(inode, page, false);
+        memset(page->bytes + edges->edge[i].from, 0, edges->edge[i].to - edges->edge[i].from);
     }
 }

@@ -48,8 +48,12 @@ YIELDS MUST_USE int data_fsync(struct inode *inode, bool datasync);
 // `update`: called in the first apply half, with the size set, for times, mode and log record.
 YIELDS MUST_USE int data_truncate(struct inode *inode, uint64_t size, void (*update)(struct plan *plan, struct inode *inode, void *arg), void *arg);
 // fallocate(2): mode 0, KEEP_SIZE, PUNCH_HOLE|KEEP_SIZE, ZERO_RANGE[|KEEP_SIZE]; COLLAPSE_RANGE and
-// INSERT_RANGE on extents. Gate alone. `update` as above, once.
-YIELDS MUST_USE int data_fallocate(struct inode *inode, int mode, uint64_t off, uint64_t len, void (*update)(struct plan *plan, struct inode *inode, void *arg), void *arg);
+// INSERT_RANGE on extents. Gate alone. `update`: called once, in the apply half of the last transaction; when it
+// fails in the middle, after all in one of its own, with what was done of the range.
+struct data_done {
+    uint64_t off, end;              // bytes
+};
+YIELDS MUST_USE int data_fallocate(struct inode *inode, int mode, uint64_t off, uint64_t len, void (*update)(struct plan *plan, struct inode *inode, const struct data_done *done, void *arg), void *arg);
 // SEEK_DATA, SEEK_HOLE: the offset, or -ENXIO. Shares the gate by itself.
 YIELDS MUST_USE int64_t data_seek(struct inode *inode, uint64_t off, int whence);
 
@@ -59,3 +63,7 @@ void data_forget(struct inode *inode);
 // page that was dirty at the call is written). Errors stay with the inodes; the first is returned.
 // The caller holds no gate.
 YIELDS MUST_USE int data_writeback_some(struct fs *fs, uint64_t dirty_max);
+// Recovery's last step: a predecessor's busy pages go back to their files, as dirty ones, in place of what the
+// replay made there. Those of files that are gone, or that lie behind the end, are dropped. *pages: how many were given
+// back. The caller holds no gate.
+YIELDS MUST_USE int data_adopt_busy(struct fs *fs, uint64_t *pages);

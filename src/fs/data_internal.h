@@ -3,7 +3,8 @@
 //
 // Invariants (README): D1 a dirty page over a hole carries a promise, no other does; D2 bytes past the
 // end of the file are zero in every page; D3 a page in memory is as new as the disk or newer;
-// D4 who holds a gate never waits for another.
+// D4 who holds a gate never waits for another; D5 who changes a page, or maps its block, says so with the
+// running transaction before he does it (a new page: after it was filled).
 #pragma once
 
 #include "fs/data.h"
@@ -14,7 +15,7 @@ static inline uint32_t in_page(uint64_t off) { return (uint32_t)(off & (BLOCK_BY
 // The largest size that this file can have, in bytes.
 static inline uint64_t data_size_max(const struct inode *inode) { return (map_lblock_max(inode) + 1) << BLOCK_SHIFT; }
 
-// Apply: the page was changed. `promised`: a block was promised for it just now.
+// Apply: the page is about to be changed (a new one: was filled). `promised`: a block was promised for it just now.
 void data_page_dirty(struct inode *inode, struct page *page, bool promised);
 // Pages [first, last] leave memory, dirty or not, and give their promises back.
 void data_drop_pages(struct inode *inode, uint64_t first, uint64_t last);
@@ -24,9 +25,11 @@ void data_page_unpromise(struct inode *inode, struct page *page);
 // Brings a page into memory if its block holds data. *written: whether it does (a page of a hole may be
 // in memory too). The caller holds the gate. -EAGAIN: waited for room, run the pass again.
 YIELDS MUST_USE int data_load_page(struct plan *plan, struct inode *inode, uint64_t index, bool *written);
-// The pool has no page to give: writes some back and waits. Always -EAGAIN. `inode`: whose gate
-// the caller holds.
+// The pool has no page to give: writes some back, or commits, and waits. -EAGAIN, or what fs_writable() says.
+// `inode`: whose gate the caller holds.
 YIELDS MUST_USE int data_make_room(struct inode *inode);
+// So many pages wait for a commit that it is time for one.
+bool data_settling_is_much(const struct fs *fs);
 // Write-back by one who holds the gate, shared or alone, of pages [first, last].
 YIELDS MUST_USE int data_write_out(struct inode *inode, uint64_t first, uint64_t last);
 // Before the file grows without a write: the rest of its last block is zero, in memory and on the

@@ -49,14 +49,33 @@ static struct inode *find_idle(struct fs *fs)
     return NULL;
 }
 
+bool data_settling_is_much(const struct fs *fs)
+{
+    return 2 * page_pool_settling(fs->pages) >= page_pool_size(fs->pages);
+}
+
+// A commit needs neither gate nor page, so it may be made by whoever holds some.
+static int commit_settling(struct fs *fs)
+{
+    if (!fs->committing)
+        return fs_commit(fs);
+    waitq_wait(fs->rt, &fs->commit_done);       // that one frees pages, too
+    return 0;
+}
+
 // D4: the caller holds a gate. He writes what is behind it, or what is behind one that is open; if there is
-// neither, whoever holds the gates of the dirty pages makes progress, and we wait for that.
+// neither, whoever holds the gates of the dirty pages makes progress, and we wait for that. What has been
+// written waits for the commit; one is made when it is half of all pages, or when nothing else is left to do.
 int data_make_room(struct inode *inode)
 {
     struct fs *fs = inode->fs;
     struct inode *other = NULL;
-    int rc = 0;
-    if (inode->pages.dirty_count > 0 && !inode->writing_back) {
+    int rc = fs_writable(fs);
+    if (rc < 0)
+        return rc;
+    if (data_settling_is_much(fs)) {
+        rc = commit_settling(fs);
+    } else if (inode->pages.dirty_count > 0 && !inode->writing_back) {
         rc = data_write_out(inode, 0, UINT64_MAX);
     } else if ((other = find_idle(fs))) {
         inode_ref(other);
@@ -64,10 +83,12 @@ int data_make_room(struct inode *inode)
         rc = data_write_out(other, 0, UINT64_MAX);
         inode_gate_unshare(other);
         inode_put(other);
+    } else if (page_pool_settling(fs->pages) > 0 && page_pool_writeback(fs->pages) == 0) {
+        rc = commit_settling(fs);
     } else {
         waitq_wait_until(fs->rt, &fs->writeback_done, rt_now_ns(fs->rt) + ROOM_WAIT_NS);
     }
-    (void)rc;                       // an error waits in the inode for its fsync
+    (void)rc;                       // an error waits in the inode for its fsync, or has stopped the volume
     return -EAGAIN;
 }
 

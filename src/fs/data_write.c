@@ -81,9 +81,9 @@ static bool has_room(struct inode *inode, const struct data_write *write)
     uint64_t first = page_of(write->off), busy = 0;
     for (uint32_t i = 0; i < write->page_count; i++) {
         struct page *page = page_find(pool, &inode->pages, first + i);
-        busy += page && (page_flags(page) & (PAGE_DIRTY | PAGE_WRITEBACK));
+        busy += page && page_is_busy(page);
     }
-    return write->page_count - busy <= page_pool_free(pool);
+    return write->page_count - busy <= page_pool_room(pool);
 }
 
 // Nothing may have pushed out what was read in.
@@ -146,25 +146,37 @@ int data_plan_write(struct plan *plan, struct inode *inode, struct data_write *w
 
 // --- apply ------------------------------------------------------------------------------------
 
-static void write_page(struct inode *inode, struct data_write *write, struct page *page)
+static void fill_page(struct data_write *write, struct page *page)
 {
     uint64_t start = page->index << BLOCK_SHIFT;
     uint64_t from = MAX(start, write->off), end = MIN(start + BLOCK_BYTES, end_of(write));
-    bool takes = write->takes[page->index - page_of(write->off)];
     memcpy(page->bytes + in_page(from), (const uint8_t *)write->bytes + (from - write->off), end - from);
+}
+
+static void mark_page(struct inode *inode, struct data_write *write, struct page *page)
+{
+    bool takes = write->takes[page->index - page_of(write->off)];
     data_page_dirty(inode, page, takes);
     write->promised -= takes;
 }
 
+// D5, in both: a death at any moment leaves a page that is known to be newer than the disk, or none.
+static void write_page(struct inode *inode, struct data_write *write, struct page *page)
+{
+    mark_page(inode, write, page);
+    fill_page(write, page);
+}
+
 // What the write leaves of a page that was not in memory is a hole, unwritten, or past the end.
-static struct page *add_page(struct inode *inode, struct data_write *write, uint64_t index)
+static void write_new_page(struct inode *inode, struct data_write *write, uint64_t index)
 {
     struct page *page = page_add(inode->fs->pages, &inode->pages, index);
     CHECK(page);
     uint64_t start = index << BLOCK_SHIFT;
     if (write->off > start || end_of(write) < start + BLOCK_BYTES)
         memset(page->bytes, 0, BLOCK_BYTES);
-    return page;
+    fill_page(write, page);
+    mark_page(inode, write, page);
 }
 
 void data_apply_write(struct plan *plan, struct inode *inode, struct data_write *write)
@@ -179,7 +191,7 @@ void data_apply_write(struct plan *plan, struct inode *inode, struct data_write 
     }
     for (uint64_t index = page_of(write->off); index < end; index++)
         if (!page_find(inode->fs->pages, &inode->pages, index))
-            write_page(inode, write, add_page(inode, write, index));
+            write_new_page(inode, write, index);
     CHECK(write->promised == 0);
     if (end_of(write) > inode->size)
         inode->size = end_of(write);

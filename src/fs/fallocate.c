@@ -12,10 +12,10 @@
 
 #define FILE_END_MAX ((MAP_LBLOCK_MAX + 1) << BLOCK_SHIFT)
 
-void falloc_update(struct plan *plan, struct falloc *f)
+void falloc_update(struct plan *plan, struct falloc *f, const struct data_done *done)
 {
     if (f->update && !f->updated)
-        f->update(plan, f->inode, f->arg);
+        f->update(plan, f->inode, done, f->arg);
     f->updated = true;
 }
 
@@ -66,7 +66,7 @@ static int fill_pass(struct plan *plan, void *arg)
     struct falloc *f = arg;
     plan_will_dirty_inode(plan, f->inode);
     int rc = 0;
-    if (!f->updated)
+    if (!f->begun)
         rc = data_plan_edges(plan, f->inode, &f->edges);
     if (rc == 0 && f->block < f->block_end)
         rc = choose(plan, f);
@@ -87,7 +87,7 @@ static void extend(struct falloc *f)
 static void fill_apply(struct plan *plan, struct falloc *f)
 {
     struct inode *inode = f->inode;
-    if (!f->updated) {
+    if (!f->begun) {
         data_apply_edges(inode, &f->edges);
         if (f->zeroes && f->whole_first < f->whole_end)
             data_drop_pages(inode, f->whole_first, f->whole_end - 1);
@@ -100,7 +100,10 @@ static void fill_apply(struct plan *plan, struct falloc *f)
         f->block += f->run.count;
     }
     extend(f);
-    falloc_update(plan, f);
+    f->begun = true;
+    f->done = (struct data_done){f->off, MIN(f->end, f->block << BLOCK_SHIFT)};
+    if (f->block >= f->block_end)
+        falloc_update(plan, f, &f->asked);
     inode_dirty(inode, true);
 }
 
@@ -143,7 +146,7 @@ static int punch_pass(struct plan *plan, void *arg)
     struct falloc *f = arg;
     int rc = 0;
     plan_will_dirty_inode(plan, f->inode);
-    if (!f->updated)
+    if (!f->begun)
         rc = data_plan_edges(plan, f->inode, &f->edges);
     return rc == 0 ? map_plan_remove(plan, f->inode, &f->remove) : rc;
 }
@@ -151,7 +154,7 @@ static int punch_pass(struct plan *plan, void *arg)
 static void punch_apply(struct plan *plan, struct falloc *f)
 {
     struct inode *inode = f->inode;
-    if (!f->updated) {
+    if (!f->begun) {
         data_apply_edges(inode, &f->edges);
         // The pages that would have moved the size on the disk may be among those that go.
         if (f->end >= inode->size)
@@ -161,7 +164,10 @@ static void punch_apply(struct plan *plan, struct falloc *f)
         data_drop_pages(inode, f->remove.from, f->remove.last);
         map_apply_remove(plan, inode, &f->remove);
     }
-    falloc_update(plan, f);
+    f->begun = true;
+    f->done = (struct data_done){MAX(f->off, f->remove.from << BLOCK_SHIFT), f->end};
+    if (f->remove.from == f->remove.first)
+        falloc_update(plan, f, &f->asked);
     inode_dirty(inode, true);
 }
 
@@ -191,11 +197,33 @@ static int punch_hole(struct falloc *f)
     return first < end ? falloc_punch(f, first, end - 1) : falloc_punch(f, 1, 0);
 }
 
+// --- a failure in the middle ------------------------------------------------------------------
+
+static int leave_pass(struct plan *plan, void *arg)
+{
+    plan_will_dirty_inode(plan, ((struct falloc *)arg)->inode);
+    return 0;
+}
+
+static void leave_apply(struct plan *plan, struct falloc *f)
+{
+    falloc_update(plan, f, &f->done);
+    inode_dirty(f->inode, true);
+}
+
+// What was done stays done, as in ext4: the caller's part comes with that much.
+static int leave(struct falloc *f, int rc)
+{
+    if (rc < 0 && f->begun && !f->updated && f->done.end > f->done.off)
+        (void)!falloc_step(f, leave_pass, leave_apply);
+    return rc;
+}
+
 // --- the call ---------------------------------------------------------------------------------
 
-int data_fallocate(struct inode *inode, int mode, uint64_t off, uint64_t len, void (*update)(struct plan *plan, struct inode *inode, void *arg), void *arg)
+int data_fallocate(struct inode *inode, int mode, uint64_t off, uint64_t len, void (*update)(struct plan *plan, struct inode *inode, const struct data_done *done, void *arg), void *arg)
 {
-    struct falloc f = {.inode = inode, .off = off, .end = off + len, .update = update, .arg = arg};
+    struct falloc f = {.inode = inode, .off = off, .end = off + len, .asked = {off, off + len}, .update = update, .arg = arg};
     bool extents = inode->d.flags & EXT4_EXTENTS_FL;
     if (len == 0)
         return -EINVAL;
@@ -206,13 +234,13 @@ int data_fallocate(struct inode *inode, int mode, uint64_t off, uint64_t len, vo
         return rc;
     switch (mode) {
     case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
-        return punch_hole(&f);
+        return leave(&f, punch_hole(&f));
     case 0:
     case FALLOC_FL_KEEP_SIZE:
-        return extents ? allocate(&f, mode) : -EOPNOTSUPP;
+        return extents ? leave(&f, allocate(&f, mode)) : -EOPNOTSUPP;
     case FALLOC_FL_ZERO_RANGE:
     case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
-        return extents ? zero_range(&f, mode) : -EOPNOTSUPP;
+        return extents ? leave(&f, zero_range(&f, mode)) : -EOPNOTSUPP;
     case FALLOC_FL_COLLAPSE_RANGE:
         return extents ? falloc_collapse(&f) : -EOPNOTSUPP;
     case FALLOC_FL_INSERT_RANGE:

@@ -7,9 +7,10 @@
 struct falloc {
     struct inode *inode;
     uint64_t off, end;              // bytes
-    void (*update)(struct plan *plan, struct inode *inode, void *arg);
+    struct data_done asked, done;   // done: by the steps so far, if the rest is never done
+    void (*update)(struct plan *plan, struct inode *inode, const struct data_done *done, void *arg);
     void *arg;
-    bool updated;                   // the first apply is done
+    bool begun, updated;            // the first apply is done; the caller's part is
     struct data_edges edges;
     // Allocating and zeroing:
     uint64_t block, block_end;      // still to do
@@ -22,8 +23,8 @@ struct falloc {
     struct map_shift shift;
 };
 
-// The caller's part of the first apply half.
-void falloc_update(struct plan *plan, struct falloc *f);
+// The caller's part of the last apply half.
+void falloc_update(struct plan *plan, struct falloc *f, const struct data_done *done);
 YIELDS MUST_USE int falloc_step(struct falloc *f, int (*pass)(struct plan *plan, void *arg), void (*apply)(struct plan *plan, struct falloc *f));
 // Zeroes f->edges and unmaps blocks [first, last], none when first > last.
 YIELDS MUST_USE int falloc_punch(struct falloc *f, uint64_t first, uint64_t last);

@@ -33,7 +33,7 @@ static void collapse_apply(struct plan *plan, struct falloc *f)
         return;
     inode->size -= f->end - f->off;
     inode->d.size = inode->size;
-    falloc_update(plan, f);
+    falloc_update(plan, f, &f->asked);
 }
 
 int falloc_collapse(struct falloc *f)
@@ -57,12 +57,14 @@ int falloc_collapse(struct falloc *f)
 static void insert_apply(struct plan *plan, struct falloc *f)
 {
     struct inode *inode = f->inode;
-    if (!f->updated) {
+    if (!f->begun) {
         inode->size += f->end - f->off;
         inode->d.size = inode->size;
     }
-    falloc_update(plan, f);
+    f->begun = true;
     map_apply_shift(plan, inode, &f->shift);
+    if (f->shift.done)
+        falloc_update(plan, f, &f->asked);
 }
 
 int falloc_insert(struct falloc *f)

@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "cache/page.h"
-#include "fs/data.h"
+#include "fs/data_internal.h"
 #include "fs/fs_internal.h"
 #include "fs/inode.h"
 
@@ -26,6 +26,12 @@ static bool pages_run_short(const struct fs *fs)
     return page_pool_dirty(fs->pages) > page_pool_size(fs->pages) / 4;
 }
 
+// Is a commit all that is missing, for pages that were written already?
+static bool needs_commit(const struct fs *fs)
+{
+    return !jrn_running_empty(fs->jrn) || page_pool_settling(fs->pages) > 0;
+}
+
 static bool log_runs_short(const struct fs *fs)
 {
     return jrn_free_blocks(fs->jrn) < jrn_size_blocks(fs->jrn) / 2;
@@ -40,14 +46,14 @@ static bool is_urgent(const struct fs *fs)
 {
     if (fs_writable(fs) < 0)
         return has_error_to_record(fs);
-    return pages_run_short(fs) || log_runs_short(fs);
+    return pages_run_short(fs) || data_settling_is_much(fs) || log_runs_short(fs);
 }
 
 static bool has_work(const struct fs *fs)
 {
     if (fs_writable(fs) < 0)
         return has_error_to_record(fs);
-    return !jrn_running_empty(fs->jrn) || !list_empty(&fs->dirty_data) || log_runs_short(fs);
+    return needs_commit(fs) || !list_empty(&fs->dirty_data) || log_runs_short(fs);
 }
 
 void fs_flusher_hint(struct fs *fs)
@@ -112,9 +118,11 @@ static YIELDS void flush_once(struct fs *fs, bool commit)
         rc = data_writeback_some(fs, page_pool_size(fs->pages) / 8);
     if (commit) {
         write_old_data(fs);
-        if (!jrn_running_empty(fs->jrn) && fs_writable(fs) == 0)
+        if (needs_commit(fs) && fs_writable(fs) == 0)
             rc = fs_commit(fs);
     }
+    if (fs_writable(fs) == 0 && data_settling_is_much(fs) && !fs->committing)
+        rc = fs_commit(fs);
     if (fs_writable(fs) == 0 && log_runs_short(fs))
         rc = fs_checkpoint(fs, jrn_size_blocks(fs->jrn) / 4 * 3);
     if (rc < 0)

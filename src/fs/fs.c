@@ -2,6 +2,7 @@
 // fs.c - mounting and unmounting, and the end of trust in between (abort).
 //
 //   superblock ─▶ journal found ─▶ replayed ─▶ superblock again ─▶ groups ─▶ in use ─▶ orphans ─▶ mounted
+//                             or adopted
 //
 // Up to "replayed" everything is read past the caches, since the journal may hold newer blocks.
 // Nothing is written before the volume is marked as in use, except by the replay.
@@ -47,6 +48,8 @@ static struct fs *fs_create(const struct fs_config *config)
     waitq_init(&fs->writeback_done);
     waitq_init(&fs->flusher_wake);
     waitq_init(&fs->flusher_idle);
+    list_init(&fs->open_inodes);
+    list_init(&fs->open_groups);
     return fs;
 }
 
@@ -100,7 +103,8 @@ static YIELDS int replay(struct fs *fs, struct err *err)
         return err_set(err, EROFS, "the journal must be replayed first, but the disk is read-only");
     if (rc < 0)
         return err_set(err, -rc, "the journal cannot be replayed: %s", detail.text[0] ? detail.text : "an I/O error");
-    log_info("event=journal_replayed blocks=%" PRIu64, blocks);
+    if (!jrn_is_adopted(fs->jrn))
+        log_info("event=journal_replayed blocks=%" PRIu64, blocks);
     return 0;
 }
 
@@ -109,11 +113,21 @@ static YIELDS int open_journal(struct fs *fs, const struct journal_place *place,
     struct jrn_config config = {
         .rt = fs->rt, .shep = fs->config.shep, .cache = fs->bufs, .geo = &fs->geo,
         .runs = place->runs, .run_count = place->run_count, .read_only = fs->read_only,
+        .adopt = fs->config.successor, .committed_hint = fs->config.committed_hint,
     };
     int rc = jrn_open(&config, &fs->jrn, err);
     if (rc < 0)
         return err_set(err, -rc, "the journal cannot be opened (run e2fsck)");
     return replay(fs, err);
+}
+
+// What the disk holds decides which pages of a predecessor have settled.
+static void tell_recovered(struct fs *fs)
+{
+    uint64_t tid = jrn_recovered_tid(fs->jrn);
+    page_pool_committed(fs->pages, tid);
+    if (fs->config.recovered)
+        fs->config.recovered(fs->config.recovered_arg, tid);
 }
 
 // The replay may have brought a newer one.
@@ -148,14 +162,18 @@ static YIELDS int load_all(struct fs *fs, const struct journal_place *place, str
         return err_set(err, EFSCORRUPTED, "bitmaps, inode tables or the journal lie over each other (run e2fsck)");
     }
     fs->overhead_blocks = fs_super_overhead(fs, place->block_count);
+    guard_seal_geo(fs);
     return 0;
 }
 
-// The log is empty here, also after a replay: the volume is as it says it is.
+// The log is empty here, also after a replay: the volume is as it says it is. But for an adopted one: then
+// it is in use already, by the predecessor, and what the log holds of the superblock is newer than home.
 static YIELDS int take_into_use(struct fs *fs, struct err *err)
 {
     if (fs->read_only)
         return 0;
+    if (jrn_is_adopted(fs->jrn))
+        return orphan_recover(fs, fs->config.keep_orphans, err);
     int rc = fs_super_take(fs);
     if (rc < 0)
         return err_set(err, -rc, rc == -EROFS ? "the disk is read-only (mount it with -o ro)"
@@ -171,8 +189,10 @@ static YIELDS int mount_steps(struct fs *fs, struct journal_place *place, struct
         rc = journal_find(fs, place, err);
     if (rc == 0)
         rc = open_journal(fs, place, err);
-    if (rc == 0)
-        rc = read_super(fs, err);
+    if (rc < 0)
+        return rc;
+    tell_recovered(fs);
+    rc = read_super(fs, err);
     if (rc == 0)
         rc = load_all(fs, place, err);
     if (rc == 0)

@@ -25,6 +25,11 @@ struct fs_config {
     struct page_pool *pages;
     bool read_only;
     bool journal_data;          // journal=data
+    bool successor;             // only our predecessor died, not the power: its journal is adopted, not replayed
+    uint64_t committed_hint;    // of a successor: a transaction that the predecessor knew to be committed, or 0
+    // Told how far the disk had come (jrn_recovered_tid) before anything is written to it. May be NULL.
+    void (*recovered)(void *arg, uint64_t tid);
+    void *recovered_arg;
     bool keep_orphans;          // a kernel mount outlived our predecessor: its unlinked inodes may be open
     uint32_t commit_interval_ms;// 0: 5000
     enum { ATIME_RELATIME, ATIME_STRICT, ATIME_NONE } atime;
@@ -79,16 +84,19 @@ struct fs {
     bool checkpointing;
     struct waitq checkpoint_done;
     struct waitq writeback_done;    // a page became clean
+    int write_error;                // of write-back, whoever asked for it, reported by the next sync, once
     struct waitq flusher_wake;
     bool flusher_running, flusher_stop;
     bool flusher_dozing;            // it waits without a deadline: nothing was dirty
     bool flusher_urged;             // woken before its time: memory or log runs short
     struct waitq flusher_idle;      // it has ended
+    struct list open_inodes, open_groups;       // changed and not yet sealed (guard.c)
+    uint32_t geo_seal;              // checksum of `geo`
     struct { uint64_t commits, journal_blocks, writeback_pages; } stats;
 };
 
 // Reads the superblock (bytes 1024..2047), verifies it, refuses what is not supported with a
-// sentence, replays the journal, loads the group descriptors, deals with orphans, and marks the
+// sentence, replays the journal (or adopts it), loads the group descriptors, deals with orphans, and marks the
 // volume as in use (needs_recovery). Waits for the disk.
 YIELDS MUST_USE int fs_mount(const struct fs_config *config, struct fs **out, struct err *err);
 // Writes back, commits, checkpoints, deletes orphans that nobody holds, marks the volume clean,

@@ -32,6 +32,22 @@ uint64_t fs_super_overhead(const struct fs *fs, uint64_t journal_blocks);
 // Counters and orphan list into the superblock's buffer, with its checksum.
 void fs_encode_super(struct fs *fs);
 
+// --- guard.c: inodes and blocks in memory are what was last written there ----------------------------
+// Called when a plan ends: what it has opened is sealed.
+void guard_seal_open(struct fs *fs);
+// `d` is being changed; to be compared (at most once a millisecond); is about to be encoded.
+void guard_open(struct inode *inode);
+void guard_check(struct inode *inode);
+void guard_before_encode(struct inode *inode);
+// The same of the descriptor of a group.
+struct fs_group;
+void guard_open_group(struct fs *fs, struct fs_group *group);
+void guard_seal_group(struct fs_group *group);
+void guard_check_group(const struct fs *fs, const struct fs_group *group);
+// What the volume is: changed on purpose; about to be written into the superblock, with the counters.
+void guard_seal_geo(struct fs *fs);
+void guard_before_super(const struct fs *fs);
+
 // Called when a plan ends that has changed something: the flusher looks after it.
 void fs_flusher_hint(struct fs *fs);
 YIELDS void fs_stop_flusher(struct fs *fs);

@@ -144,8 +144,12 @@ static void world_begin(struct fs_rig *rig)
     rig->dev = dev_fault_create(rig->rt, rig->sim);
     rig->shep = shep_create(rig->rt, rig->dev);
     rig->bufs = buf_cache_create(rig->rt, rig->shep, options->buf_bytes ? options->buf_bytes : DEFAULT_BUF_BYTES);
-    rig->arena = xblocks(DIV_ROUND_UP(page_arena_bytes(pages), BLOCK_BYTES));
-    rig->pages = page_pool_create(rig->arena, pages);
+    if (rig->inherits) {
+        assert_int_equal(page_pool_adopt(rig->arena, pages, &rig->pages), 0);
+    } else {
+        rig->arena = xblocks(DIV_ROUND_UP(page_arena_bytes(pages), BLOCK_BYTES));
+        rig->pages = page_pool_create(rig->arena, pages);
+    }
     rig->fs = NULL;
     rig->err = (struct err){0};
 }
@@ -155,6 +159,7 @@ static void world_end(struct fs_rig *rig)
     page_pool_destroy(rig->pages);
     buf_cache_destroy(rig->bufs);
     free(rig->arena);
+    rig->inherits = false;
     shep_destroy(rig->shep);
     dev_destroy(rig->dev);
     dev_destroy(rig->sim);
@@ -168,6 +173,7 @@ static void world_abandon(struct fs_rig *rig)
     struct prng chance;
     prng_seed(&chance, rig->options.seed + rig->mounts);
     sim_disk_power_cut(rig->disk, &chance);
+    rig->inherits = false;
 }
 
 enum run_kind { RUN_MOUNTED, RUN_REFUSED, RUN_KILLED, RUN_RAW };
@@ -191,12 +197,12 @@ static void run_fibre(void *arg)
     struct fs_config config = {
         .rt = rig->rt, .shep = rig->shep, .bufs = rig->bufs, .pages = rig->pages,
         .read_only = rig->options.read_only, .journal_data = rig->options.journal_data,
-        .keep_orphans = rig->options.keep_orphans,
+        .keep_orphans = rig->options.keep_orphans, .successor = rig->inherits,
     };
     run->mounted = fs_mount(&config, &rig->fs, &rig->err);
     if (run->mounted < 0)
         return;
-    if (!rig->options.no_flusher)
+    if (!rig->options.no_flusher && !rig->inherits)
         fs_start_flusher(rig->fs);
     if (run->body)
         run->body(rig, run->arg);
@@ -238,6 +244,17 @@ void fs_rig_run_killed(struct fs_rig *rig, fs_rig_body *body, void *arg)
     struct run run = {rig, body, arg, RUN_KILLED, 0, 0};
     assert_int_equal(run_world(&run), -ECANCELED);
     world_abandon(rig);
+}
+
+void fs_rig_run_crashed(struct fs_rig *rig, fs_rig_body *body, void *arg)
+{
+    struct run run = {rig, body, arg, RUN_KILLED, 0, 0};
+    struct prng chance;
+    assert_int_equal(run_world(&run), -ECANCELED);
+    rt_sim_abandon(rig->rt);
+    prng_seed(&chance, rig->options.seed + rig->mounts);
+    sim_disk_land(rig->disk, &chance, false);
+    rig->inherits = true;
 }
 
 bool fs_rig_run_cut(struct fs_rig *rig, uint64_t nth, fs_rig_body *body, void *arg)

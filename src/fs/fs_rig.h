@@ -35,6 +35,7 @@ struct fs_rig {
     struct shepherd *shep;
     struct buf_cache *bufs;
     void *arena;
+    bool inherits;              // the arena is a dead process's, whose successor mounts next
     struct page_pool *pages;
     struct fs *fs;              // while it is mounted
     struct err err;             // of the last mount
@@ -52,6 +53,9 @@ void fs_rig_run(struct fs_rig *rig, fs_rig_body *body, void *arg);
 int fs_rig_refused(struct fs_rig *rig);
 // As fs_rig_run(), but the process stops after body as if killed: nothing more is written.
 void fs_rig_run_killed(struct fs_rig *rig, fs_rig_body *body, void *arg);
+// As fs_rig_run_killed(), but the power stays: the next mount is a successor's, which adopts journal and pages. Its
+// body gives the pages back (data_adopt_busy). No flusher runs in a successor.
+void fs_rig_run_crashed(struct fs_rig *rig, fs_rig_body *body, void *arg);
 // As fs_rig_run(), but the power fails when the nth write, flush or discard begins. True when it
 // did; false when all went through before. Afterwards the disk holds what survived.
 bool fs_rig_run_cut(struct fs_rig *rig, uint64_t nth, fs_rig_body *body, void *arg);

@@ -31,7 +31,7 @@ struct ext4_time fs_now(struct fs *fs)
 
 void fs_dirty_super(struct fs *fs)
 {
-    jrn_dirty(fs->jrn, fs->super);
+    jrn_join(fs->jrn, fs->super);
     fs->super_dirty = true;
 }
 
@@ -58,6 +58,9 @@ void fs_encode_super(struct fs *fs)
     struct ext4_super_raw *raw = fs_super_raw(fs);
     uint64_t now = wall_seconds(fs);
     uint32_t first_orphan = 0;
+    guard_before_super(fs);
+    buf_check_now(fs->bufs, fs->super);
+    buf_open(fs->bufs, fs->super);
     if (!list_empty(&fs->orphans))
         first_orphan = LIST_ENTRY(fs->orphans.next, struct inode, orphan_link)->ino;
     raw->last_orphan = to_le32(first_orphan);
@@ -77,6 +80,7 @@ void fs_encode_super(struct fs *fs)
 static YIELDS int write_now(struct fs *fs)
 {
     super_seal(&fs->geo, fs_super_raw(fs));
+    buf_seal(fs->bufs, fs->super);
     int rc = buf_write_home(fs->bufs, fs->super);
     return rc < 0 ? rc : data_flush(fs->bufs);
 }
@@ -91,6 +95,7 @@ int fs_super_take(struct fs *fs)
     raw->wtime = raw->mtime;
     raw->wtime_hi = raw->mtime_hi;
     fs->geo.incompat |= EXT4_INCOMPAT_RECOVER;
+    guard_seal_geo(fs);
     raw->feature_incompat = to_le32(fs->geo.incompat);
     if (fs->has_errors && !(le16(raw->state) & EXT4_STATE_ERROR))
         mark_error(fs, raw);
@@ -102,6 +107,7 @@ int fs_super_give_back(struct fs *fs)
     struct ext4_super_raw *raw = fs_super_raw(fs);
     fs_encode_super(fs);
     fs->geo.incompat &= ~(uint32_t)EXT4_INCOMPAT_RECOVER;
+    guard_seal_geo(fs);
     raw->feature_incompat = to_le32(fs->geo.incompat);
     return write_now(fs);
 }

@@ -363,6 +363,7 @@ static void body_make_ring(struct fs_rig *rig, void *arg)
     must_make(rig->fs, 0100644);
     struct inode *inode = must_make(rig->fs, 0100644);
     inode->d.dtime = inode->ino;
+    inode->sealed = false;          // behind the guard's back
     assert_int_equal(fs_commit(rig->fs), 0);
 }
 
@@ -399,6 +400,7 @@ static int file_move_plan(struct plan *plan, void *arg)
 static void body_use_orphan_file(struct fs_rig *rig, void *arg)
 {
     struct fs *fs = rig->fs;
+    buf_cache_set_guard(fs->bufs, false);       // this server never makes such inodes, and its guard knows
     for (uint32_t i = 0; i < 40; i++) {
         struct file_move move = {.inode = must_make(fs, 0100644)};
         struct plan plan;
@@ -412,6 +414,7 @@ static void body_use_orphan_file(struct fs_rig *rig, void *arg)
         jrn_dirty(fs->jrn, move.buf);
         struct ext4_super_raw *raw = fs_super_raw(fs);
         raw->feature_ro_compat = to_le32(le32(raw->feature_ro_compat) | EXT4_RO_ORPHAN_PRESENT);
+        buf_open(fs->bufs, fs->super);
         fs_dirty_super(fs);
         plan_end(&plan);
         inode_put(move.file);

@@ -243,6 +243,7 @@ void group_pin_blocks(struct plan *plan, uint32_t g)
     if (group->block_serial == plan->serial)
         return;
     group->block_serial = plan->serial;
+    guard_check_group(plan->fs, group);
     plan_hold_buf(plan, buf_ref(group->block_bitmap));
     plan_credits(plan, 2);
 }
@@ -253,6 +254,7 @@ void group_pin_inodes(struct plan *plan, uint32_t g)
     if (group->inode_serial == plan->serial)
         return;
     group->inode_serial = plan->serial;
+    guard_check_group(plan->fs, group);
     plan_hold_buf(plan, buf_ref(group->inode_bitmap));
     plan_credits(plan, 2);
 }
@@ -260,7 +262,8 @@ void group_pin_inodes(struct plan *plan, uint32_t g)
 static void dirty_desc(struct fs *fs, uint32_t g)
 {
     struct fs_group *group = &fs->groups[g];
-    jrn_dirty(fs->jrn, desc_buf(fs, g));
+    jrn_join(fs->jrn, desc_buf(fs, g));
+    guard_open_group(fs, group);
     if (group->desc_dirty)
         return;
     group->desc_dirty = true;
@@ -283,17 +286,35 @@ void group_dirty_inodes(struct fs *fs, uint32_t g)
 
 // --- mount, commit, unmount ---------------------------------------------------------------------
 
+// A bitmap and the count beside it are changed together: if they differ now, one of them was changed
+// by nobody who may.
+static void guard_counts(const struct fs *fs, uint32_t g)
+{
+    const struct fs_group *group = &fs->groups[g];
+    guard_check_group(fs, group);
+    uint32_t blocks = group_blocks(&fs->geo, g);
+    if (group->block_bitmap && !group->bad && bitmap_count_clear(group->block_bitmap->bytes, blocks) != group->desc.free_blocks)
+        damage_found("what=group group=%u why=\"its block bitmap does not have the descriptor's count of free blocks\"", g);
+    if (group->inode_bitmap && !group->inodes_bad &&
+        bitmap_count_clear(group->inode_bitmap->bytes, fs->geo.inodes_per_group) != group->desc.free_inodes)
+        damage_found("what=group group=%u why=\"its inode bitmap does not have the descriptor's count of free inodes\"", g);
+}
+
 void alloc_encode(struct fs *fs)
 {
     struct list *link;
     while ((link = list_pop_front(&fs->dirty_groups))) {
         struct fs_group *group = LIST_ENTRY(link, struct fs_group, dirty_link);
         uint32_t g = (uint32_t)(group - fs->groups);
+        guard_counts(fs, g);
         if (group->blocks_dirty && fs->geo.has_metadata_csum)
             group->desc.block_bitmap_csum = block_bitmap_csum(&fs->geo, group->block_bitmap->bytes);
         if (group->inodes_dirty && fs->geo.has_metadata_csum)
             group->desc.inode_bitmap_csum = inode_bitmap_csum(&fs->geo, group->inode_bitmap->bytes);
         group->desc_dirty = group->blocks_dirty = group->inodes_dirty = false;
+        guard_seal_group(group);        // with the checksums of its bitmaps
+        buf_check_now(fs->bufs, desc_buf(fs, g));
+        buf_open(fs->bufs, desc_buf(fs, g));
         group_encode(&fs->geo, g, &group->desc, desc_bytes(fs, g));
     }
 }
@@ -316,6 +337,8 @@ static YIELDS int load_descriptor_block(struct fs *fs, uint32_t index, struct er
             return err_set(err, -rc, "the descriptor of block group %u is damaged: %s (run e2fsck)", g, why);
         }
         list_init(&fs->groups[g].dirty_link);
+        list_init(&fs->groups[g].open_link);
+        guard_seal_group(&fs->groups[g]);
         fs->free_blocks += fs->groups[g].desc.free_blocks;
         fs->free_inodes += fs->groups[g].desc.free_inodes;
         fs->used_dirs += fs->groups[g].desc.used_dirs;

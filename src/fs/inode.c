@@ -35,7 +35,9 @@ static struct inode *inode_create(struct fs *fs, uint32_t ino, struct buf *table
     list_init(&inode->dirty_link);
     list_init(&inode->data_link);
     list_init(&inode->orphan_link);
+    list_init(&inode->open_link);
     page_map_init(&inode->pages, ino, d->generation);
+    page_map_adopt(fs->pages, &inode->pages);
     waitq_init(&inode->gate_wait);
     htable_insert(&fs->inodes, &inode->node, ino);
     return inode;
@@ -50,6 +52,7 @@ static void inode_free(struct inode *inode)
     list_remove(&inode->dirty_link);
     list_remove(&inode->data_link);
     list_remove(&inode->orphan_link);
+    list_remove(&inode->open_link);
     page_map_fini(fs->pages, &inode->pages);
     buf_put(fs->bufs, inode->table);
     inode_fini(&inode->d);
@@ -67,7 +70,7 @@ static bool is_needed(const struct inode *inode)
 {
     return inode->refs > 0 || inode->lookups > 0 || inode->dirty || list_linked(&inode->orphan_link) ||
            list_linked(&inode->data_link) || inode->pages.dirty_count > 0 || inode->writing_back ||
-           inode->doomed;
+           inode->pages.settle_count > 0 || inode->doomed;
 }
 
 void inode_settle(struct inode *inode)
@@ -167,8 +170,7 @@ static const char *judge_flags(const struct fs *fs, const struct ext4_inode *d)
     return NULL;
 }
 
-// What is wrong with an inode in use, or NULL.
-static const char *judge(const struct fs *fs, const struct ext4_inode *d)
+const char *inode_judge(const struct fs *fs, const struct ext4_inode *d)
 {
     uint16_t type = d->mode & TYPE_MASK;
     const char *why = judge_flags(fs, d);
@@ -206,7 +208,7 @@ static int make_from_table(struct fs *fs, uint32_t ino, struct buf *table, bool 
         inode_fini(&d);
         return -ESTALE;
     }
-    why = judge(fs, &d);
+    why = inode_judge(fs, &d);
     if (why) {
         inode_fini(&d);
         return complain(fs, ino, -EFSCORRUPTED, why);
@@ -220,6 +222,8 @@ static struct inode *find(struct fs *fs, uint32_t ino, bool special, int *rc)
 {
     struct inode *inode = inode_peek(fs, ino);
     *rc = 0;
+    if (inode)
+        guard_check(inode);
     if (inode && ((inode->deleting || inode->special) && !special)) {
         inode_put(inode);
         inode = NULL;
@@ -271,7 +275,8 @@ int inode_get_special(struct fs *fs, uint32_t ino, struct inode **out)
 void inode_dirty(struct inode *inode, bool datasync)
 {
     struct fs *fs = inode->fs;
-    jrn_dirty(fs->jrn, inode->table);
+    jrn_join(fs->jrn, inode->table);
+    guard_open(inode);
     inode->tid = jrn_running_tid(fs->jrn);
     if (datasync)
         inode->datasync_tid = inode->tid;
@@ -286,6 +291,8 @@ void inode_dirty(struct inode *inode, bool datasync)
 void inode_encode_now(struct inode *inode)
 {
     struct fs *fs = inode->fs;
+    guard_before_encode(inode);
+    buf_open(fs->bufs, inode->table);
     inode_encode(&fs->geo, inode->ino, &inode->d, inode->fresh,
                  inode->table->bytes + inode_place(fs, inode->ino).offset);
     inode->fresh = false;

@@ -31,6 +31,10 @@ struct inode {
     bool doomed;                    // waits for the deleter fibre
     bool gone;                      // out of fs->inodes: its number may have a new owner
     bool special;                   // reserved: only the mount code may have it
+    bool sealed;                    // `seal` is the checksum of `d` as it was last changed on purpose (guard.c)
+    uint32_t seal;
+    uint64_t checked_ns;
+    struct list open_link;          // changed, to be sealed
     struct list lru, dirty_link, data_link, orphan_link;
     uint64_t lookups;               // how often the kernel was told of it and has not yet forgotten
     uint64_t dirtied_ns;            // when its oldest dirty page became so

@@ -21,6 +21,9 @@ void inode_unhash(struct inode *inode);
 // What it holds may have been the last thing that kept it in memory.
 void inode_settle(struct inode *inode);
 
+// What is wrong with the fields of an inode in use, or NULL.
+const char *inode_judge(const struct fs *fs, const struct ext4_inode *d);
+
 // Does its i_block hold a map of blocks?
 bool inode_has_map(const struct inode *inode);
 // Removes the blocks from `first` on, in as many transactions as it takes; it is an orphan

@@ -114,6 +114,7 @@ static void expect_empty(struct inode *inode)
 static void clear_size(struct inode *inode)
 {
     inode->size = inode->d.size = 0;
+    inode->sealed = false;          // behind the guard's back
 }
 
 static void with_rig(const struct fs_rig_options *options, fs_rig_body *body, void *arg)

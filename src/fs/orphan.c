@@ -212,7 +212,9 @@ static YIELDS int say_file_is_empty(struct fs *fs)
     if (rc == 0) {
         struct ext4_super_raw *raw = fs_super_raw(fs);
         fs->geo.ro_compat &= ~(uint32_t)EXT4_RO_ORPHAN_PRESENT;
+        guard_seal_geo(fs);
         raw->feature_ro_compat = to_le32(fs->geo.ro_compat);
+        jrn_dirty(fs->jrn, fs->super);
         fs_dirty_super(fs);
     }
     plan_end(&plan);
@@ -291,8 +293,9 @@ int orphan_recover(struct fs *fs, bool keep, struct err *err)
 {
     if (fs->read_only)
         return 0;
-    if (fs->geo.state & EXT4_STATE_ERROR) {
-        // As the kernel: with errors on the volume the list is not to be trusted.
+    if ((fs->geo.state & EXT4_STATE_ERROR) && !keep) {
+        // As the kernel: with errors on the volume the list is not to be trusted. But programs that a
+        // predecessor served may have such files open, and what is on the list is checked one by one.
         if (fs->geo.last_orphan)
             log_warn("event=orphan_list_dropped why=\"the volume has errors\"");
         return fs->geo.last_orphan ? cut_list(fs) : 0;

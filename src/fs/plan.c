@@ -39,6 +39,7 @@ void plan_end(struct plan *plan)
     alloc_drop_claims(plan);
     put_pins(plan);
     free(plan->claims);
+    guard_seal_open(fs);
     fs_flusher_hint(fs);
     *plan = (struct plan){.fs = fs};
 }
@@ -142,6 +143,7 @@ bool plan_has_waited(const struct plan *plan)
 
 void plan_hold_buf(struct plan *plan, struct buf *buf)
 {
+    buf_check(plan->fs->bufs, buf);
     if (plan->buf_count == plan->buf_capacity) {
         plan->buf_capacity = plan->buf_capacity ? 2 * plan->buf_capacity : 16;
         plan->bufs = xrealloc(plan->bufs, plan->buf_capacity * sizeof *plan->bufs);

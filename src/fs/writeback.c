@@ -11,6 +11,8 @@
 // a transaction names has been written. Under journal=data nothing is written here: the pages are
 // copied into buffers of the transaction that maps them.
 //
+// What is clean then still settles until the transaction that names its block has committed (page.h).
+//
 // A write that fails is reported by the next fsync; its pages are clean afterwards, as in ext4.
 #include <string.h>
 
@@ -232,14 +234,25 @@ static void log_pages(struct wb_run *run)
     }
 }
 
+// Their blocks, or the size that they give the file, belong to this transaction; promises are used up.
+static void touch_pages(const struct wb_run *run)
+{
+    struct inode *inode = run->inode;
+    struct fs *fs = inode->fs;
+    bool promised = run->claimed && run->promised > 0;
+    CHECK(!promised || inode->delayed >= run->count);
+    for (uint32_t i = 0; i < run->count; i++)
+        page_touch(fs->pages, run->pages[i], 0, promised ? PAGE_RESERVED : 0, jrn_running_tid(fs->jrn));
+    inode->delayed -= promised ? run->count : 0;
+}
+
 static void map_apply(struct plan *plan, struct wb_run *run)
 {
     struct inode *inode = run->inode;
     struct map_run map = {.state = MAP_WRITTEN, .lblock = run->lblock, .count = run->count, .block = run->block};
+    touch_pages(run);
     if (run->claimed) {
         alloc_apply_use(plan, run->block, run->count, run->promised);
-        for (uint32_t i = 0; run->promised && i < run->count; i++)
-            data_page_unpromise(inode, run->pages[i]);
         run->promised = 0;
         run->claimed = false;
     }
@@ -268,6 +281,7 @@ static int map_run(struct wb_run *run)
 
 static void note_error(struct inode *inode, const struct wb_run *run)
 {
+    inode->fs->write_error = inode->fs->write_error ? inode->fs->write_error : run->rc;
     if (inode->write_error == 0) {
         inode->write_error = run->rc;
         log_error("event=writeback_failed ino=%u lblock=%llu count=%u block=%llu error=%d", inode->ino,

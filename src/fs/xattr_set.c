@@ -246,6 +246,7 @@ static void name_feature(struct fs *fs)
     if (fs->geo.compat & EXT4_COMPAT_EXT_ATTR)
         return;
     fs->geo.compat |= EXT4_COMPAT_EXT_ATTR;
+    guard_seal_geo(fs);
     fs_super_raw(fs)->feature_compat = to_le32(fs->geo.compat);
     super_seal(&fs->geo, fs_super_raw(fs));
     jrn_dirty(fs->jrn, fs->super);
