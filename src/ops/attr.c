@@ -30,7 +30,7 @@ void op_fill_attr(const struct inode *inode, struct ops_attr *out)
         .atime = to_ops_time(d->atime),
         .mtime = to_ops_time(d->mtime),
         .ctime = to_ops_time(d->ctime),
-        .btime = to_ops_time(d->crtime),
+        .btime = d->extra_isize ? to_ops_time(d->crtime) : (struct ops_time){0},     // no room for it in 128 bytes
         .mode = d->mode,
         .nlink = d->nlink,
         .uid = d->uid,
@@ -134,11 +134,11 @@ static int accessed_pass(struct plan *plan, void *arg)
 {
     struct accessed *a = arg;
 
-    a->op.now = fs_now(plan->fs);
+    a->op.now = op_now(&a->op);
     int rc = plan_inode(plan, a->ino, &a->inode);
     if (rc < 0)
         return rc;
-    a->due = atime_is_due(plan->fs, a->inode, a->op.now);
+    a->due = a->op.redo || atime_is_due(plan->fs, a->inode, a->op.now);
     if (a->due)
         plan_will_dirty_inode(plan, a->inode);
     return 0;
@@ -166,8 +166,20 @@ void op_accessed(struct ops *ops, uint32_t ino)
     if (rc == 0 && ops->log && !plog_reserve(ops->log, &a.op.room, 1))
         rc = -EAGAIN;               // an access time is not worth a commit
     if (rc == 0)
-        rc = plan_run(&a.op.plan, accessed_pass, &a);
+        rc = op_plan(&a.op, accessed_pass, &a);
     if (rc == 0 && a.due)
         accessed_apply(&a);
     (void)!op_end(&a.op, rc);
+}
+
+int op_accessed_again(struct ops *ops, uint32_t ino)
+{
+    struct accessed a = {.ino = ino};
+
+    int rc = op_begin(&a.op, ops, OP_READS, 0);
+    if (rc == 0)
+        rc = op_plan(&a.op, accessed_pass, &a);
+    if (rc == 0)
+        accessed_apply(&a);
+    return op_end(&a.op, rc);
 }

@@ -66,7 +66,7 @@ static int create_pass(struct plan *plan, void *arg)
 {
     struct create *c = arg;
 
-    c->op.now = fs_now(plan->fs);
+    c->op.now = op_now(&c->op);
     int rc = op_dir(plan, c->parent_ino, &c->parent);
     if (rc == 0)
         rc = find_existing(plan, c);
@@ -124,19 +124,41 @@ static void create_apply(struct create *c)
 
 // --- the operations -------------------------------------------------------------------------------
 
+// Number and generation: of a redo those that the inode had.
+static void pin(struct create *c)
+{
+    if (c->op.redo) {
+        c->make.ino = c->op.redo->entry->target[PLOG_SELF].ino;
+        c->make.generation = c->op.redo->entry->target[PLOG_SELF].generation;
+    } else {
+        c->make.generation = (uint32_t)rt_random(c->op.ops->rt);
+    }
+}
+
+// The caller learns of the inode, and nobody else has heard of one that was just made.
+static void tell(struct create *c, struct inode *inode)
+{
+    struct ops *ops = c->op.ops;
+
+    known_add(ops, inode);
+    if (inode == c->made)
+        known_find(ops, inode->ino)->complete = true;
+}
+
 static int run(struct ops *ops, struct create *c, struct ops_attr *out)
 {
     int rc = op_begin(&c->op, ops, OP_CHANGES, c->name.len + c->make.target.len);
 
-    c->make.generation = (uint32_t)rt_random(ops->rt);
-    c->op.plan.privileged = op_is_privileged(ops->fs, c->make.caller);
+    pin(c);
+    c->op.plan.privileged |= op_is_privileged(ops->fs, c->make.caller);
     if (rc == 0)
-        rc = plan_run(&c->op.plan, create_pass, c);
+        rc = op_plan(&c->op, create_pass, c);
     if (rc == 0 && !c->existing)
         create_apply(c);
     if (rc == 0) {
         struct inode *inode = c->existing ? c->existing : c->made;
-        known_add(ops, inode);
+        if (!c->op.redo)
+            tell(c, inode);
         op_fill_attr(inode, out);
     }
     dir_add_fini(&c->add);
@@ -199,7 +221,7 @@ static int tmpfile_pass(struct plan *plan, void *arg)
 {
     struct create *c = arg;
 
-    c->op.now = fs_now(plan->fs);
+    c->op.now = op_now(&c->op);
     int rc = fs_writable(plan->fs);
     if (rc == 0)
         rc = op_dir(plan, c->parent_ino, &c->parent);
@@ -222,17 +244,21 @@ int ops_tmpfile(struct ops *ops, const struct ops_caller *caller, uint32_t paren
 {
     struct create c = {
         .parent_ino = parent, .log_op = PLOG_TMPFILE,
-        .make = {.caller = caller, .mode = (mode & 07777) | 0100000, .generation = (uint32_t)rt_random(ops->rt)},
+        .make = {.caller = caller, .mode = (mode & 07777) | 0100000},
     };
     int rc = op_begin(&c.op, ops, OP_CHANGES, 0);
 
-    c.op.plan.privileged = op_is_privileged(ops->fs, caller);
+    pin(&c);
+    c.op.plan.privileged |= op_is_privileged(ops->fs, caller);
     if (rc == 0)
-        rc = plan_run(&c.op.plan, tmpfile_pass, &c);
+        rc = op_plan(&c.op, tmpfile_pass, &c);
     if (rc == 0) {
         tmpfile_apply(&c);
-        known_add(ops, c.made);
-        known_find(ops, c.made->ino)->linkable = true;
+        c.made->lookups = 1;        // somebody has it open
+        if (!c.op.redo) {
+            tell(&c, c.made);
+            known_find(ops, c.made->ino)->linkable = true;
+        }
         op_fill_attr(c.made, out);
     }
     make_fini(&c.make);

@@ -2,8 +2,12 @@
 // fallocate.c - fallocate(2): blocks in advance, holes, zeros, ranges taken out or put in.
 //
 // Plan: the kernel's own order of checks. The change is data_fallocate()'s, in as many transactions as it
-// takes; times and the log's entry go into the first (update). Every mode counts as a
-// modification of the file, as in ext4 (file_modified).
+// takes; times and the log's entry go into the last (update). Until then a crash leaves steps that a
+// repetition finds done, and the request without an answer: it is made again. When it fails in the middle, what
+// was done is logged. Every mode counts as a modification of the file, as in ext4 (file_modified).
+//
+// Moving ranges cannot be repeated. No door offers that today; it is committed on both sides, so that
+// neither older entries of the log meet a file that has moved, nor its own is ever applied again.
 #include "ops/internal.h"
 
 #include <fcntl.h>
@@ -64,19 +68,27 @@ static int fallocate_pass(struct plan *plan, void *arg)
     return rc < 0 ? rc : check_inode(f);
 }
 
-static void update(struct plan *plan, struct inode *inode, void *arg)
+static bool moves(int mode)
+{
+    return mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE);
+}
+
+static void update(struct plan *plan, struct inode *inode, const struct data_done *done, void *arg)
 {
     struct fallocate_op *f = arg;
 
-    f->op.now = fs_now(plan->fs);
+    // A part is not the answer.
+    if (done->off != f->off || done->end != f->off + f->len)
+        f->op.tag = (struct op_tag){0};
+    f->op.now = op_now(&f->op);
     op_stamp(inode, f->op.now, OP_MTIME | OP_CTIME);
     op_dirty(&f->op, inode);
     op_log(&f->op, &(struct plog_entry){
         .op = PLOG_FALLOCATE,
         .mode = (uint32_t)f->mode,
         .target = {[PLOG_SELF] = op_target(inode)},
-        .off = f->off,
-        .len = f->len,
+        .off = done->off,
+        .len = done->end - done->off,
     }, (struct ops_name){0}, NULL);
 }
 
@@ -90,10 +102,16 @@ int ops_fallocate(struct ops *ops, uint32_t ino, int mode, uint64_t off, uint64_
     if (rc == 0) {
         struct inode *inode = inode_ref(f.inode);
         plan_end(&f.op.plan);
+        if (moves(mode))
+            rc = fs_sync(ops->fs);
         inode_gate_alone(inode);
-        rc = data_fallocate(inode, mode, off, len, update, &f);
+        if (rc == 0) {
+            op_ready(&f.op);
+            rc = data_fallocate(inode, mode, off, len, update, &f);
+        }
         inode_gate_open(inode);
         inode_put(inode);
+        f.op.sync |= moves(mode);
     }
     return op_end(&f.op, rc);
 }

@@ -49,7 +49,7 @@ static int set_flags_pass(struct plan *plan, void *arg)
     struct set_flags *s = arg;
     uint32_t unsupported = EXT4_EXTENTS_FL | EXT4_JOURNAL_DATA_FL | EXT4_CASEFOLD_FL | EXT4_DAX_FL;
 
-    s->op.now = fs_now(plan->fs);
+    s->op.now = op_now(&s->op);
     int rc = fs_writable(plan->fs);
     if (rc == 0)
         rc = plan_inode(plan, s->ino, &s->inode);
@@ -96,7 +96,7 @@ int ops_set_flags(struct ops *ops, uint32_t ino, uint32_t flags, const uint32_t 
 
     int rc = op_begin(&s.op, ops, OP_CHANGES, 0);
     if (rc == 0)
-        rc = plan_run(&s.op.plan, set_flags_pass, &s);
+        rc = op_plan(&s.op, set_flags_pass, &s);
     if (rc == 0)
         set_flags_apply(&s);
     return op_end(&s.op, rc);

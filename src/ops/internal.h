@@ -6,7 +6,7 @@
 //   struct thing t = {.parent = parent, .name = name};
 //   int rc = op_begin(&t.op, ops, OP_CHANGES, name.len);    // YIELDS: room in the P-Log
 //   if (rc == 0)
-//       rc = plan_run(&t.op.plan, thing_pass, &t);          // YIELDS: every error is found here
+//       rc = op_plan(&t.op, thing_pass, &t);                // YIELDS: every error is found here
 //   if (rc == 0)
 //       thing_apply(&t);                                    // cannot fail, wait or do I/O
 //   return op_end(&t.op, rc);
@@ -22,6 +22,13 @@
 #include "ops/ops.h"
 #include "plog/plog.h"
 
+// Whose request an operation is (ops_tag).
+struct op_tag {
+    uint64_t client, request;
+    struct ops_answer *answer;
+    int64_t before;                 // what earlier parts of the request have done: their result counts too
+};
+
 struct ops {
     struct rt *rt;
     struct fs *fs;
@@ -29,7 +36,15 @@ struct ops {
     uint64_t log_trimmed_tid;       // the committed transaction that the log was last trimmed for
     struct waitq log_room;          // fibres that wait for others to give back promised room
     struct htable known;            // what the kernel was told of, by inode number (known.c)
-    uint64_t tag_client, tag_request;   // of the call that comes next
+    bool (*is_known)(void *arg, uint32_t ino);      // ops_config
+    void *is_known_arg;
+    struct list asks;               // orphans of which is_known() is to be asked (known.c)
+    bool asking, closed;            // the fibre that asks runs; ops_close() was called: it frees us
+    bool settling;                  // the fibre that closes a predecessor's gap runs
+    struct waitq settled;
+    struct op_tag tag;              // of the call that comes next
+    const struct plog_view *redo;   // the call that comes next applies this entry again
+    struct redo_state *redone;      // while a recovery runs (redo.c)
 };
 
 // --- the frame (op.c) -------------------------------------------------------------------------
@@ -39,7 +54,8 @@ struct op {
     struct fs *fs;
     struct plan plan;
     struct plog_room room;
-    uint64_t client, request;
+    struct op_tag tag;
+    const struct plog_view *redo;   // the entry that this operation applies again, or NULL
     struct ext4_time now;           // drawn by the pass, so that apply and log say the same
     bool sync;                      // something changed that is to be on the disk before the answer
     struct inode *gone;             // lost its last link and nobody knows it: op_end() sees to it
@@ -48,14 +64,24 @@ enum op_kind {
     OP_READS,                       // logs nothing
     OP_CHANGES,                     // promises the log one entry with `spill` bytes behind it
 };
-// Takes the tag of ops_tag(). -EIO after a shutdown. op_end() must follow, whatever it returns.
+// Takes the tag of ops_tag(), or the entry of ops_redo(). -EIO after a shutdown. op_end() must follow,
+// whatever it returns.
 YIELDS MUST_USE int op_begin(struct op *op, struct ops *ops, enum op_kind kind, size_t spill);
+// plan_run() of what will be applied.
+YIELDS MUST_USE int op_plan(struct op *op, int (*pass)(struct plan *plan, void *arg), void *arg);
+// Everything is ready, the apply half comes next: for operations whose plan is run by fs.
+void op_ready(const struct op *op);
+// What time it is; in a redo, what time it was.
+struct ext4_time op_now(const struct op *op);
+// For an operation that takes several op_begin(): its tag, to be given to the last of them.
+struct op_tag op_take_tag(struct ops *ops);
 // Ends the plan, gives back what was promised, commits if op->sync asks for it, and answers `rc` as
 // a client may see it.
 YIELDS MUST_USE int op_end(struct op *op, int rc);
 // Room for one entry more, of an operation that logs several. Not while a gate is held.
 YIELDS MUST_USE int op_promise(struct op *op, size_t spill);
-// Apply: appends to the P-Log. Fills in time, transaction and who asked; the rest is the caller's.
+// Apply: appends to the P-Log and fills the answer of the tag. Fills in time, transaction and who asked; the rest is
+// the caller's. A redo appends nothing: what it would log must be what was logged.
 void op_log(struct op *op, const struct plog_entry *entry, struct ops_name name, const void *data);
 // Apply: the inode was changed. One with the flags S or D (of a directory) makes the operation wait
 // for the commit, as ext4 does.
@@ -109,6 +135,7 @@ uint64_t op_size_max(const struct inode *inode);        // of the file, as its m
 
 // After a successful read: the access time, if it is due. Never an error, never a wait for the log.
 YIELDS void op_accessed(struct ops *ops, uint32_t ino);
+YIELDS MUST_USE int op_accessed_again(struct ops *ops, uint32_t ino);       // ops_redo()
 
 // --- what the kernel knows (known.c) --------------------------------------------------------------
 
@@ -117,6 +144,11 @@ struct known {
     uint64_t count;
     bool regular;                   // a file with content
     bool linkable;                  // made by ops_tmpfile(): may get a name
+    bool complete;                  // made by this server: no predecessor told anybody of it
 };
 void known_add(struct ops *ops, struct inode *inode);
 struct known *known_find(const struct ops *ops, uint32_t ino);
+
+// --- redo (redo.c) ----------------------------------------------------------------------------
+// Apply: what the operation would log, in place of logging it.
+void op_redone(struct op *op, const struct plog_entry *entry, const void *name, const void *data);

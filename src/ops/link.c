@@ -18,10 +18,10 @@ struct link_op {
 
 // An inode without links may get one only if it was made so. After a take-over nobody remembers
 // which were; the kernel asks for no other.
-static bool may_be_named(const struct ops *ops, const struct inode *inode)
+static bool may_be_named(const struct op *op, const struct inode *inode)
 {
-    const struct known *known = known_find(ops, inode->ino);
-    return known ? known->linkable : ops->fs->config.keep_orphans;
+    const struct known *known = known_find(op->ops, inode->ino);
+    return known ? known->linkable : op->redo || op->fs->config.keep_orphans;
 }
 
 static int check_inode(const struct link_op *l)
@@ -32,7 +32,7 @@ static int check_inode(const struct link_op *l)
         return -EPERM;
     if (inode_is_dir(inode))
         return -EPERM;
-    if (inode->d.nlink == 0 && !may_be_named(l->op.ops, inode))
+    if (inode->d.nlink == 0 && !may_be_named(&l->op, inode))
         return -ENOENT;
     if (inode->d.nlink >= EXT4_LINK_MAX)
         return -EMLINK;
@@ -58,7 +58,7 @@ static int link_pass(struct plan *plan, void *arg)
 {
     struct link_op *l = arg;
 
-    l->op.now = fs_now(plan->fs);
+    l->op.now = op_now(&l->op);
     int rc = plan_inode(plan, l->ino, &l->inode);
     if (rc == 0)
         rc = op_dir(plan, l->parent_ino, &l->parent);
@@ -113,10 +113,11 @@ int ops_link(struct ops *ops, uint32_t ino, uint32_t parent, struct ops_name nam
 
     int rc = op_begin(&l.op, ops, OP_CHANGES, name.len);
     if (rc == 0)
-        rc = plan_run(&l.op.plan, link_pass, &l);
+        rc = op_plan(&l.op, link_pass, &l);
     if (rc == 0) {
         link_apply(&l);
-        known_add(ops, l.inode);
+        if (!l.op.redo)
+            known_add(ops, l.inode);
         op_fill_attr(l.inode, out);
     }
     dir_add_fini(&l.add);

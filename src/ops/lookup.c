@@ -8,6 +8,7 @@
 struct lookup {
     struct op op;
     uint32_t ino;               // the directory, or the inode of a handle
+    uint32_t generation;        // of the inode that a request had made
     struct ops_name name;
     struct inode *found;
 };
@@ -59,6 +60,23 @@ int ops_lookup_ino(struct ops *ops, uint32_t ino, struct ops_attr *out)
 {
     struct lookup lookup = {.ino = ino};
     return run(ops, &lookup, ino_pass, out);
+}
+
+static int made_pass(struct plan *plan, void *arg)
+{
+    struct lookup *l = arg;
+
+    int rc = plan_inode(plan, l->ino, &l->found);
+    return rc == 0 && l->found->d.generation != l->generation ? -ESTALE : rc;
+}
+
+int ops_lookup_made(struct ops *ops, uint32_t ino, uint32_t generation, struct ops_attr *out)
+{
+    struct lookup lookup = {.ino = ino, .generation = generation};
+    int rc = run(ops, &lookup, made_pass, out);
+    if (rc == 0 && out->nlink == 0)
+        known_find(ops, ino)->linkable = true;      // by ops_tmpfile(), in another server's life
+    return rc;
 }
 
 static int parent_pass(struct plan *plan, void *arg)

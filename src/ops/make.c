@@ -87,7 +87,12 @@ static int claim_first_block(struct plan *plan, struct inode *parent, struct mak
 int make_plan(struct plan *plan, struct inode *parent, struct make *make)
 {
     decide_owner(plan->fs, parent, make);
-    int rc = alloc_claim_inode(plan, parent, make->mode, &make->spec.ino);
+    int rc;
+    make->spec.ino = make->ino;
+    if (make->ino)
+        rc = alloc_claim_this_inode(plan, make->ino);
+    else
+        rc = alloc_claim_inode(plan, parent, make->mode, &make->spec.ino);
     if (rc == 0)
         rc = inode_plan_new(plan, make->spec.ino);
     if (rc == 0)

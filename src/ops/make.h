@@ -12,6 +12,7 @@ struct make {
     uint32_t rdev_major, rdev_minor;    // in
     struct ops_name target;             // in, of a symlink
     uint32_t generation;                // in, drawn once: passes may be many
+    uint32_t ino;                       // in, of a redo: this very number; 0: any
 
     struct inode_new spec;
     struct xattr_inherit acl;

@@ -14,16 +14,27 @@ struct ops *ops_open(const struct ops_config *config)
 {
     struct ops *ops = xcalloc(1, sizeof *ops);
 
-    *ops = (struct ops){.rt = config->rt, .fs = config->fs, .log = config->plog};
+    *ops = (struct ops){
+        .rt = config->rt, .fs = config->fs, .log = config->plog,
+        .is_known = config->is_known, .is_known_arg = config->arg,
+    };
     waitq_init(&ops->log_room);
+    list_init(&ops->asks);
+    waitq_init(&ops->settled);
     htable_init(&ops->known);
     return ops;
 }
 
-void ops_tag(struct ops *ops, uint64_t client, uint64_t request)
+void ops_tag(struct ops *ops, uint64_t client, uint64_t request, struct ops_answer *answer)
 {
-    ops->tag_client = client;
-    ops->tag_request = request;
+    ops->tag = (struct op_tag){.client = client, .request = request, .answer = answer};
+}
+
+struct op_tag op_take_tag(struct ops *ops)
+{
+    struct op_tag tag = ops->tag;
+    ops->tag = (struct op_tag){0};
+    return tag;
 }
 
 // --- room in the log --------------------------------------------------------------------------
@@ -69,17 +80,17 @@ void op_trim_log(struct ops *ops)
 // writing data back, too. Others may append meanwhile: what counts is that the head moves.
 static int empty_the_log(struct ops *ops, uint32_t tries)
 {
-    uint64_t head = ops->log->head->head;
+    uint64_t given_back = ops->log->given_back;
 
     int rc = fs_commit(ops->fs);
     if (rc < 0)
         return rc;
     trim(ops, write_is_settled);
-    if (ops->log->head->head != head)
+    if (ops->log->given_back != given_back)
         return 0;
     int data_rc = fs_sync(ops->fs);
     trim(ops, write_is_settled);
-    if (ops->log->head->head != head || (data_rc == 0 && tries < LOG_TRIES_MAX))
+    if (ops->log->given_back != given_back || (data_rc == 0 && tries < LOG_TRIES_MAX))
         return 0;
     // Data that the disk refuses to take is reported by fsync; it must not stop everybody else.
     log_warn("event=plog-forced rc=%d slots=%llu", data_rc, (unsigned long long)plog_used(ops->log));
@@ -112,12 +123,39 @@ int op_promise(struct op *op, size_t spill)
 
 int op_begin(struct op *op, struct ops *ops, enum op_kind kind, size_t spill)
 {
-    *op = (struct op){.ops = ops, .fs = ops->fs, .client = ops->tag_client, .request = ops->tag_request};
-    ops->tag_client = ops->tag_request = 0;
+    *op = (struct op){.ops = ops, .fs = ops->fs, .tag = op_take_tag(ops), .redo = ops->redo};
+    ops->redo = NULL;
     plan_init(&op->plan, op->fs);
+    // What there was room for once, there must be room for again.
+    op->plan.privileged = op->redo != NULL;
     if (op->fs->shut_down)
         return -EIO;
-    return kind == OP_CHANGES ? op_promise(op, spill) : 0;
+    if (kind != OP_CHANGES || op->redo)
+        return 0;
+    rt_probe(ops->rt, RT_PROBE_PLAN);
+    return op_promise(op, spill);
+}
+
+// Not in a redo, where the probe of recovery was before.
+void op_ready(const struct op *op)
+{
+    if (!op->redo)
+        rt_probe(op->ops->rt, RT_PROBE_APPLY);
+}
+
+int op_plan(struct op *op, int (*pass)(struct plan *plan, void *arg), void *arg)
+{
+    int rc = plan_run(&op->plan, pass, arg);
+    if (rc == 0)
+        op_ready(op);
+    return rc;
+}
+
+struct ext4_time op_now(const struct op *op)
+{
+    if (!op->redo)
+        return fs_now(op->fs);
+    return (struct ext4_time){.sec = op->redo->entry->time_sec, .nsec = op->redo->entry->time_nsec};
 }
 
 int op_answer(int rc)
@@ -151,8 +189,9 @@ int op_end(struct op *op, int rc)
         inode_put(op->gone);
         op->gone = NULL;
     }
-    // The change has been made: a commit that fails leaves a volume that says so by itself.
-    if (op->sync)
+    // The change has been made: a commit that fails leaves a volume that says so by itself. A recovery
+    // commits once, at its end.
+    if (op->sync && !op->redo)
         (void)!fs_commit(op->fs);
     return op_answer(rc);
 }
@@ -164,6 +203,19 @@ struct plog_inode op_target(const struct inode *inode)
     return (struct plog_inode){.ino = inode->ino, .generation = inode->d.generation};
 }
 
+// seq last: from that store on the request counts as applied, whoever looks.
+static void fill_answer(const struct op *op, const struct plog_entry *entry, uint64_t seq)
+{
+    struct ops_answer *answer = op->tag.answer;
+
+    if (!answer)
+        return;
+    answer->result = entry->result;
+    answer->ino = entry->target[PLOG_SELF].ino;
+    answer->generation = entry->target[PLOG_SELF].generation;
+    __atomic_store_n(&answer->seq, seq, __ATOMIC_RELEASE);
+}
+
 void op_log(struct op *op, const struct plog_entry *entry, struct ops_name name, const void *data)
 {
     struct ops *ops = op->ops;
@@ -171,11 +223,19 @@ void op_log(struct op *op, const struct plog_entry *entry, struct ops_name name,
 
     if (!ops->log)
         return;
-    full.client = op->client;
-    full.request = op->request;
-    full.tid = ops->fs->jrn ? jrn_running_tid(ops->fs->jrn) : 0;
     full.time_sec = op->now.sec;
     full.time_nsec = op->now.nsec;
     full.name_len = (uint16_t)name.len;
-    plog_append(ops->log, &op->room, &full, name.bytes, data);
+    if (op->redo) {
+        op_redone(op, &full, name.bytes, data);
+        return;
+    }
+    full.client = op->tag.client;
+    full.request = op->tag.request;
+    if (op->tag.client || op->tag.request || op->tag.answer)
+        full.bits |= PLOG_ANSWER;
+    full.result += op->tag.before;
+    full.tid = ops->fs->jrn ? jrn_running_tid(ops->fs->jrn) : 0;
+    uint64_t seq = plog_append(ops->log, &op->room, &full, name.bytes, data);
+    fill_answer(op, &full, seq);
 }

@@ -22,13 +22,31 @@ struct ops_config {
     struct rt *rt;
     struct fs *fs;                  // borrowed
     struct plog *plog;              // borrowed; where changes are logged. NULL: nowhere
+    // Does the kernel (or whoever sits behind the door) still know the inode? Asked only for inodes without
+    // links of which a predecessor may have told it. Yields. NULL: nobody can say, so they are kept until
+    // unmount.
+    bool (*is_known)(void *arg, uint32_t ino);
+    void *arg;
 };
 struct ops *ops_open(const struct ops_config *config);
+// After a take-over, when the door is open, in fibres of their own: what the predecessor left dirty is written and
+// committed, so that the log runs empty, and orphans that nobody knows any more are deleted.
+void ops_bury_unknown(struct ops *ops);
 // Before fs_unmount(), which deletes the orphans that are then known to nobody.
-void ops_close(struct ops *ops);
-// The operation called next (without a wait in between) is this client's request of this number:
-// its entry in the P-Log says so. Without a tag both are 0.
-void ops_tag(struct ops *ops, uint64_t client, uint64_t request);
+YIELDS void ops_close(struct ops *ops);
+
+// What a request came to, in memory that outlives the server (the door's record of it). Filled by the
+// apply half at the moment of the P-Log's entry, `seq` last: not 0 means that the request was applied and
+// must not be executed again, whoever asks.
+struct ops_answer {
+    uint64_t seq;                   // of its entry in the P-Log
+    int64_t result;                 // 0, or bytes
+    uint32_t ino, generation;       // of the inode that it made or changed
+};
+// The operation called next (without a wait in between) is this client's request of this number: its
+// entry in the P-Log says so, and *answer (borrowed until the operation returns; may be NULL) is filled.
+// Without a tag there is neither.
+void ops_tag(struct ops *ops, uint64_t client, uint64_t request, struct ops_answer *answer);
 
 struct ops_caller {
     uint32_t uid, gid, pid;
@@ -58,6 +76,9 @@ struct ops_attr {
 // Those that fill `out` count one lookup of the inode, which ops_forget() takes back.
 YIELDS MUST_USE int ops_lookup(struct ops *ops, uint32_t parent, struct ops_name name, struct ops_attr *out);
 YIELDS MUST_USE int ops_lookup_ino(struct ops *ops, uint32_t ino, struct ops_attr *out);        // "." of a file handle
+// The inode that a request had made (struct ops_answer) which a predecessor did not live to answer; also one without
+// name. -ESTALE when it is gone or another.
+YIELDS MUST_USE int ops_lookup_made(struct ops *ops, uint32_t ino, uint32_t generation, struct ops_attr *out);
 YIELDS MUST_USE int ops_lookup_parent(struct ops *ops, uint32_t ino, struct ops_attr *out);     // ".."
 void ops_forget(struct ops *ops, uint32_t ino, uint64_t count);
 // Every regular file with lookups that were not taken back. orphan: it has no name. `each` must not
@@ -135,3 +156,29 @@ YIELDS MUST_USE ssize_t ops_copy_range(struct ops *ops, uint32_t from, uint64_t 
 YIELDS MUST_USE int ops_trim(struct ops *ops, uint64_t off, uint64_t len, uint64_t min_len, uint64_t *trimmed);
 // EXT4_IOC_SHUTDOWN: 0 = sync first, 1 = log flush, 2 = nothing; afterwards all answers EIO.
 YIELDS MUST_USE int ops_shutdown(struct ops *ops, uint32_t how);
+
+// --- recovery (recover/) --------------------------------------------------------------------------
+// Between ops_redo_begin() and ops_redo_end() nothing but these is called.
+struct plog_view;
+void ops_redo_begin(struct ops *ops);
+// Applies a logged operation again, through the same plan and apply, with what the entry pins: inode number,
+// generation, times, owner, mode. Writes: size, times and mode only; their bytes are pages of the legacy.
+// Nothing is appended to the log: the apply half calls plog_redone(). What it would have logged is compared with what
+// was: 0 means that they are equal and that the entry has been applied. -ESTALE, -EEXIST, -ENOENT, ...: the
+// volume is not what the entry expects, -EUCLEAN: or not what it says it became; -EIO, -EFSCORRUPTED of the disk.
+YIELDS MUST_USE int ops_redo(struct ops *ops, const struct plog_view *view);
+// An entry whose transaction is durable but whose bytes may not be (PLOG_DURABLE_BUT_DATA): sets what
+// applications see as the file's size, in memory alone. 0 also when the inode is gone.
+YIELDS MUST_USE int ops_redo_size(struct ops *ops, uint32_t ino, uint32_t generation, uint64_t size);
+// Who has the number that a redo is to use?
+enum ops_holder { OPS_HOLDER_NONE, OPS_HOLDER_ORPHAN, OPS_HOLDER_ALIVE };
+enum ops_holder ops_redo_holder(struct ops *ops, uint32_t ino);
+// An orphan of the past still has it: deletes that.
+YIELDS MUST_USE int ops_redo_bury(struct ops *ops, uint32_t ino);
+// Commits and trims when the log has no room for marks (always: at once).
+YIELDS MUST_USE int ops_redo_room(struct ops *ops, bool always);
+// The dirty pages go back to their files.
+YIELDS MUST_USE int ops_redo_pages(struct ops *ops, uint64_t *pages);
+// Recovery is over, with `rc`, which is returned. When it succeeded: also commits what an operation on a
+// synchronous inode had promised, and trims the log.
+YIELDS MUST_USE int ops_redo_end(struct ops *ops, int rc);

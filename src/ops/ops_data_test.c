@@ -480,7 +480,7 @@ static void body_log(struct ops_rig *rig)
     struct ops_attr attr;
     bool created;
 
-    ops_tag(rig->ops, 11, 22);
+    ops_tag(rig->ops, 11, 22, NULL);
     assert_int_equal(ops_create(rig->ops, &rig->caller, OPS_ROOT, n("f"), 0666, true, &attr, &created), 0);
     rig_write(rig, attr.ino, 5, "bytes");
     assert_int_equal(ops_unlink(rig->ops, OPS_ROOT, n("nothing")), -ENOENT);    // changed nothing: not logged

@@ -221,7 +221,7 @@ static int rename_pass(struct plan *plan, void *arg)
 {
     struct rename_op *r = arg;
 
-    r->op.now = fs_now(plan->fs);
+    r->op.now = op_now(&r->op);
     r->nothing = false;
     int rc = check_flags(r);
     if (rc == 0)
@@ -359,6 +359,17 @@ static void rename_apply(struct rename_op *r)
     }, r->from.name, r->to.name.bytes);
 }
 
+// Number and generation of the whiteout: of a redo those that it had.
+static void pin(struct rename_op *r)
+{
+    if (r->op.redo) {
+        r->whiteout.ino = (uint32_t)(r->op.redo->entry->off >> 32);
+        r->whiteout.generation = (uint32_t)r->op.redo->entry->off;
+    } else {
+        r->whiteout.generation = (uint32_t)rt_random(r->op.ops->rt);
+    }
+}
+
 int ops_rename(struct ops *ops, const struct ops_caller *caller, uint32_t from, struct ops_name from_name, uint32_t to, struct ops_name to_name, uint32_t flags)
 {
     struct rename_op r = {
@@ -366,13 +377,14 @@ int ops_rename(struct ops *ops, const struct ops_caller *caller, uint32_t from, 
         .from = {.dir_ino = from, .name = from_name},
         .to = {.dir_ino = to, .name = to_name},
         // A character device 0:0 that nobody may open: what overlayfs takes for a deleted name.
-        .whiteout = {.caller = caller, .mode = 0020000, .generation = (uint32_t)rt_random(ops->rt)},
+        .whiteout = {.caller = caller, .mode = 0020000},
     };
     int rc = op_begin(&r.op, ops, OP_CHANGES, from_name.len + to_name.len);
 
-    r.op.plan.privileged = op_is_privileged(ops->fs, caller);
+    pin(&r);
+    r.op.plan.privileged |= op_is_privileged(ops->fs, caller);
     if (rc == 0)
-        rc = plan_run(&r.op.plan, rename_pass, &r);
+        rc = op_plan(&r.op, rename_pass, &r);
     if (rc == 0 && !r.nothing)
         rename_apply(&r);
     dir_add_fini(&r.add);

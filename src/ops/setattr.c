@@ -11,6 +11,8 @@
 // caller, the kernel's write-back cache, sends its own.
 #include "ops/internal.h"
 
+#include <string.h>
+
 #include "fs/data.h"
 
 #define OPS_SET_OWNER (OPS_SET_UID | OPS_SET_GID)
@@ -82,6 +84,8 @@ static uint16_t mode_after(const struct setattr *s)
 {
     uint16_t mode = s->inode->d.mode;
 
+    if (s->op.redo)
+        return (uint16_t)s->op.redo->entry->mode;
     if (s->what & OPS_SET_MODE)
         mode = (uint16_t)((mode & 0170000) | (s->set->mode & 07777));
     if (inode_is_dir(s->inode))
@@ -119,8 +123,32 @@ static void set_times(struct inode *inode, const struct setattr *s)
         op_stamp(inode, to_time(set->ctime), OP_CTIME);
 }
 
+static struct ext4_time plog_time(int64_t sec, uint32_t nsec)
+{
+    return (struct ext4_time){.sec = sec, .nsec = nsec};
+}
+
+// A redo does not judge again who may keep which bits: everything becomes what it had become.
+static void set_fields_again(struct inode *inode, const struct plog_view *view)
+{
+    const struct plog_entry *entry = view->entry;
+    struct plog_times times;
+
+    memcpy(&times, view->data, sizeof times);
+    inode->d.mode = (uint16_t)entry->mode;
+    inode->d.uid = entry->uid;
+    inode->d.gid = entry->gid;
+    op_stamp(inode, plog_time(times.atime_sec, times.atime_nsec), OP_ATIME);
+    op_stamp(inode, plog_time(times.mtime_sec, times.mtime_nsec), OP_MTIME);
+    op_stamp(inode, plog_time(times.ctime_sec, times.ctime_nsec), OP_CTIME);
+}
+
 static void set_fields(struct inode *inode, struct setattr *s)
 {
+    if (s->op.redo) {
+        set_fields_again(inode, s->op.redo);
+        return;
+    }
     inode->d.mode = mode_after(s);
     if (s->what & OPS_SET_UID)
         inode->d.uid = s->set->uid;
@@ -155,7 +183,7 @@ static int fields_pass(struct plan *plan, void *arg)
 {
     struct setattr *s = arg;
 
-    s->op.now = fs_now(plan->fs);
+    s->op.now = op_now(&s->op);
     int rc = check_pass(plan, s);
     if (rc == 0 && (s->what & OPS_SET_MODE))
         rc = xattr_plan_chmod(plan, s->inode, mode_after(s), &s->acl);
@@ -180,7 +208,7 @@ static void truncate_update(struct plan *plan, struct inode *inode, void *arg)
     struct setattr *s = arg;
 
     s->inode = inode;
-    s->op.now = fs_now(plan->fs);
+    s->op.now = op_now(&s->op);
     set_fields(inode, s);
     op_dirty(&s->op, inode);
     log_setattr(s);
@@ -193,6 +221,7 @@ static int set_size(struct setattr *s)
 
     plan_end(&s->op.plan);
     inode_gate_alone(inode);
+    op_ready(&s->op);
     int rc = data_truncate(inode, s->set->size, truncate_update, s);
     inode_gate_open(inode);
     inode_put(inode);
@@ -207,10 +236,12 @@ static int run(struct ops *ops, struct setattr *s, int (*pass)(struct plan *plan
     int rc = op_begin(&s->op, ops, s->what ? OP_CHANGES : OP_READS, sizeof(struct plog_times));
     if (rc == 0)
         rc = plan_run(&s->op.plan, pass, s);
-    if (rc == 0 && size)
+    if (rc == 0 && size) {
         rc = set_size(s);
-    else if (rc == 0 && pass == fields_pass)
+    } else if (rc == 0 && pass == fields_pass) {
+        op_ready(&s->op);
         fields_apply(s);
+    }
     return rc;
 }
 
@@ -220,16 +251,18 @@ int ops_setattr(struct ops *ops, const struct ops_caller *caller, uint32_t ino, 
     uint32_t size_part = set->set & (OPS_SET_SIZE | OPS_SET_TIMES | OPS_KILL_SUIDGID);
     bool with_size = set->set & OPS_SET_SIZE;
     bool with_fields = with_size ? set->set & (OPS_SET_MODE | OPS_SET_OWNER) : set->set != 0;
-    uint64_t client = ops->tag_client, request = ops->tag_request;
+    struct op_tag tag = op_take_tag(ops);
     int rc = 0;
 
     if (with_fields) {
+        if (!with_size)
+            ops->tag = tag;
         s.what = set->set & ~(uint32_t)OPS_SET_SIZE;
         rc = op_end(&s.op, run(ops, &s, fields_pass, false));
         xattr_set_fini(&s.acl);
     }
     if (rc == 0 && with_size) {
-        ops_tag(ops, client, request);
+        ops->tag = tag;             // the last part: the request is done with it
         s.what = size_part;
         rc = op_end(&s.op, run(ops, &s, check_pass, true));
     }

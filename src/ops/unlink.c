@@ -38,7 +38,7 @@ static int unlink_pass(struct plan *plan, void *arg)
 {
     struct unlink *u = arg;
 
-    u->op.now = fs_now(plan->fs);
+    u->op.now = op_now(&u->op);
     int rc = op_check_name(u->name);
     if (rc == 0)
         rc = check_dots(u);
@@ -88,7 +88,7 @@ static int run(struct ops *ops, struct unlink *u)
 {
     int rc = op_begin(&u->op, ops, OP_CHANGES, u->name.len);
     if (rc == 0)
-        rc = plan_run(&u->op.plan, unlink_pass, u);
+        rc = op_plan(&u->op, unlink_pass, u);
     if (rc == 0)
         unlink_apply(u);
     return op_end(&u->op, rc);

@@ -13,11 +13,12 @@
 
 struct write_op {
     struct op *op;
+    struct op_tag tag;          // for the last step
     uint32_t ino;
     const struct ops_write *write;
     uint64_t off;
     const void *bytes;
-    size_t len;
+    size_t done, len;           // by the steps before; of this one
     struct inode *inode;
     struct data_write data;
     uint64_t written_at;
@@ -37,7 +38,7 @@ static int write_pass(struct plan *plan, void *arg)
 {
     struct write_op *w = arg;
 
-    w->op->now = fs_now(plan->fs);
+    w->op->now = op_now(w->op);
     int rc = fs_writable(plan->fs);
     if (rc == 0)
         rc = op_file(plan, w->ino, &w->inode);
@@ -83,11 +84,21 @@ static void write_apply(struct write_op *w)
     }, (struct ops_name){0}, NULL);
 }
 
+// No step will follow, for all is written or the file cannot grow any more.
+static bool is_last(const struct write_op *w)
+{
+    return w->data.len < w->len || w->done + w->data.len == w->write->len;
+}
+
 static ssize_t write_step(struct write_op *w)
 {
-    int rc = plan_run(&w->op->plan, write_pass, w);
+    int rc = op_plan(w->op, write_pass, w);
     ssize_t done = 0;
 
+    if (rc == 0 && is_last(w)) {
+        w->op->tag = w->tag;
+        w->op->tag.before += (int64_t)w->done;
+    }
     if (rc == 0) {
         write_apply(w);
         done = (ssize_t)w->data.len;
@@ -108,7 +119,7 @@ static ssize_t gated_step(struct ops *ops, struct write_op *w)
 
     int rc = op_begin(&op, ops, OP_CHANGES, 0);
     w->op = &op;
-    op.plan.privileged = w->write->privileged;
+    op.plan.privileged |= w->write->privileged;
     if (rc == 0)
         rc = inode_get(ops->fs, w->ino, &inode);
     if (rc < 0)
@@ -126,16 +137,15 @@ static ssize_t gated_step(struct ops *ops, struct write_op *w)
 
 ssize_t ops_write(struct ops *ops, uint32_t ino, const struct ops_write *write)
 {
-    uint64_t client = ops->tag_client, request = ops->tag_request;
+    struct op_tag tag = op_take_tag(ops);
     ssize_t done = 0;
 
     while ((size_t)done < write->len) {
         struct write_op w = {
-            .ino = ino, .write = write,
+            .tag = tag, .ino = ino, .write = write, .done = (size_t)done,
             .off = write->off + (uint64_t)done, .bytes = (const char *)write->bytes + done,
             .len = MIN(write->len - (size_t)done, OPS_WRITE_STEP),
         };
-        ops_tag(ops, client, request);
         ssize_t step = gated_step(ops, &w);
         if (step < 0)
             return done > 0 ? done : step;

@@ -140,7 +140,7 @@ static int set_pass(struct plan *plan, void *arg)
 {
     struct xattr_op *x = arg;
 
-    x->op.now = fs_now(plan->fs);
+    x->op.now = op_now(&x->op);
     x->nothing = false;
     int rc = fs_writable(plan->fs);
     if (rc == 0)
@@ -156,6 +156,8 @@ static int set_pass(struct plan *plan, void *arg)
     x->mode = x->inode->d.mode;
     if (is_acl(x->in.name))
         rc = decide_acl(x);
+    if (x->op.redo)
+        x->mode = (uint16_t)x->op.redo->entry->mode;
     if (rc == 0)
         rc = xattr_plan_set(plan, x->inode, &x->set);
     if (rc == -ENODATA && is_acl(x->in.name)) {
@@ -195,7 +197,7 @@ static int change(struct ops *ops, struct xattr_op *x)
     if (rc == 0)
         rc = check_name(x->in.name);
     if (rc == 0)
-        rc = plan_run(&x->op.plan, set_pass, x);
+        rc = op_plan(&x->op, set_pass, x);
     if (rc == 0)
         set_apply(x);
     xattr_set_fini(&x->set);
