@@ -13,5 +13,9 @@ struct fake_ops {
     bool write_aligned;
     uint32_t flags;                 // of every file
     uint64_t available;             // blocks
+    uint64_t client, request;       // the last tag
+    struct ops_answer *answer;      // of a tag that nothing has taken yet
+    uint64_t changes;               // that were made
+    int posted;
 };
 extern struct fake_ops fake;

@@ -56,6 +56,16 @@ static uint32_t decode_set(uint32_t valid)
     return set & ~(uint32_t)OPS_SET_CTIME ? set : set | OPS_TOUCH;
 }
 
+int fuse_give_changed(struct fuse_call *call, const struct ops_attr *attr, bool resized)
+{
+    struct fuse_attr_out *out = fuse_out(call, sizeof(*out));
+    *out = fuse_encode_attr(attr);
+    fuse_gate_note(call, attr);
+    if (resized)                    // somebody opened it with O_TRUNC
+        fuse_space_expect_write(call, attr->ino);
+    return 0;
+}
+
 int fuse_do_setattr(struct fuse_call *call)
 {
     const struct fuse_setattr_in *in = call->msg.arg;
@@ -71,15 +81,9 @@ int fuse_do_setattr(struct fuse_call *call)
     };
     struct ops_caller caller = fuse_caller(call, 0);
     struct ops_attr attr;
+    fuse_tag(call);
     int rc = ops_setattr(call->door->ops, &caller, fuse_call_ino(call), &set, &attr);
-    if (rc < 0)
-        return rc;
-    struct fuse_attr_out *out = fuse_out(call, sizeof(*out));
-    *out = fuse_encode_attr(&attr);
-    fuse_gate_note(call, &attr);
-    if (set.set & OPS_SET_SIZE)     // somebody opened it with O_TRUNC
-        fuse_gate_expect_write(call, attr.ino);
-    return 0;
+    return rc < 0 ? rc : fuse_give_changed(call, &attr, set.set & OPS_SET_SIZE);
 }
 
 int fuse_do_statfs(struct fuse_call *call)
@@ -112,6 +116,7 @@ int fuse_do_setxattr(struct fuse_call *call)
     bool ext = call->door->agreed.flags & FUSE_SETXATTR_EXT;
     fuse_gate_stale(call->door, fuse_call_ino(call));       // an ACL may change the mode
     bool kill_sgid = ext && in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID;
+    fuse_tag(call);
     return ops_setxattr(call->door->ops, fuse_call_ino(call), call->msg.name[0].bytes, call->msg.tail, in->size,
                         (int)in->flags, kill_sgid);
 }
@@ -119,6 +124,7 @@ int fuse_do_setxattr(struct fuse_call *call)
 int fuse_do_removexattr(struct fuse_call *call)
 {
     fuse_gate_stale(call->door, fuse_call_ino(call));
+    fuse_tag(call);
     return ops_removexattr(call->door->ops, fuse_call_ino(call), call->msg.name[0].bytes);
 }
 

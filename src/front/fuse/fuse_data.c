@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/log.h"
-
 int fuse_do_read(struct fuse_call *call)
 {
     struct fuse_read_in in = *(const struct fuse_read_in *)call->msg.arg;   // `data` is written over
@@ -43,27 +41,21 @@ int fuse_do_write(struct fuse_call *call)
     if (write.kill_suidgid)
         fuse_gate_stale(call->door, fuse_call_ino(call));
     // Pages of the kernel's cache were granted their space when they were written.
-    uint64_t paid = write.keep_times ? 0 : fuse_gate_pay(call, in->size);
+    uint64_t paid = write.keep_times ? 0 : fuse_space_pay(call, in->size);
+    fuse_tag(call);
     ssize_t put = ops_write(call->door->ops, fuse_call_ino(call), &write);
-    fuse_gate_paid(call->door, paid);
+    fuse_space_paid(call->door, paid);
     call->door->kernel_writes_active -= of_kernel;
     call->door->kernel_writes += of_kernel;
+    if (of_kernel)
+        fuse_space_written(call);
     if (put == -ENOSPC && of_kernel)
-        fuse_gate_overrun(call);
+        fuse_space_overrun(call);
     if (put < 0)
         return (int)put;
     struct fuse_write_out *out = fuse_out(call, sizeof(*out));
     out->size = (uint32_t)put;
     return 0;
-}
-
-// Makes the kernel ask again before it tells attributes. Whoever sent the request has the inode open, so
-// this is not its last use, nor does an umount(2) wait: neither would wait for us.
-static void forget_kernel_attrs(struct fuse_call *call, uint64_t nodeid)
-{
-    struct fuse_note note = fuse_note_attrs(nodeid);
-    if (write(call->door->config.fd, &note, sizeof(note)) < 0 && errno != ENOENT && errno != ENODEV)
-        log_warn("event=fuse-notify-refused errno=%d", errno);
 }
 
 int fuse_do_fsync(struct fuse_call *call)
@@ -72,24 +64,26 @@ int fuse_do_fsync(struct fuse_call *call)
     int rc = ops_fsync(call->door->ops, fuse_call_ino(call), in->fsync_flags & FUSE_FSYNC_FDATASYNC);
     // The kernel's own writes gave the file blocks that the kernel has not heard of.
     if (rc == 0 && call->msg.head.opcode == FUSE_FSYNC)
-        forget_kernel_attrs(call, call->msg.head.nodeid);
+        fuse_forget_kernel_attrs(call, call->msg.head.nodeid);
     return rc;
 }
 
 // What WRITE says by a flag, the other two that change content leave to us (HANDLE_KILLPRIV_V2): set-id
-// bits go. As in the kernel this happens first, whatever becomes of the request.
+// bits go. As in the kernel this happens first, whatever becomes of the request; it is not the change that
+// the request is about, and doing it twice does no harm.
 static int take_setid_bits(struct fuse_call *call, uint64_t nodeid)
 {
     struct ops_caller caller = fuse_caller(call, 0);
+    uint32_t ino = fuse_ino(call->door, nodeid);
     struct ops_setattr kill = {.set = OPS_KILL_SUIDGID};
     struct ops_attr attr;
-    int rc = caller.uid ? ops_getattr(call->door->ops, fuse_ino(nodeid), &attr) : 0;
+    int rc = caller.uid ? ops_getattr(call->door->ops, ino, &attr) : 0;
     if (rc < 0 || caller.uid == 0 || !S_ISREG(attr.mode) || !(attr.mode & (S_ISUID | S_ISGID)))
         return rc;
-    fuse_gate_stale(call->door, fuse_ino(nodeid));
-    rc = ops_setattr(call->door->ops, &caller, fuse_ino(nodeid), &kill, &attr);
+    fuse_gate_stale(call->door, ino);
+    rc = ops_setattr(call->door->ops, &caller, ino, &kill, &attr);
     if (rc == 0)
-        forget_kernel_attrs(call, nodeid);
+        fuse_forget_kernel_attrs(call, nodeid);
     return rc;
 }
 
@@ -99,9 +93,10 @@ int fuse_do_fallocate(struct fuse_call *call)
     int rc = take_setid_bits(call, call->msg.head.nodeid);
     if (rc < 0)
         return rc;
-    uint64_t paid = in->mode & FALLOC_FL_PUNCH_HOLE ? 0 : fuse_gate_pay(call, in->length);
+    uint64_t paid = in->mode & FALLOC_FL_PUNCH_HOLE ? 0 : fuse_space_pay(call, in->length);
+    fuse_tag(call);
     rc = ops_fallocate(call->door->ops, fuse_call_ino(call), (int)in->mode, in->offset, in->length);
-    fuse_gate_paid(call->door, paid);
+    fuse_space_paid(call->door, paid);
     return rc;
 }
 
@@ -116,14 +111,13 @@ int fuse_do_lseek(struct fuse_call *call)
     if (!door->config.notify || (in.whence != SEEK_DATA && in.whence != SEEK_HOLE))
         return -ENOSYS;
 
-    fuse_call_release(call);
+    struct fuse_ticket ticket = fuse_call_detach(call);
     int64_t off = fuse_flush_kernel_pages(door, head.nodeid, in.offset);
     // ENOENT: the kernel has no such inode any more, nor pages of it.
     if (off == 0 || off == -ENOENT)
-        off = ops_lseek(door->ops, fuse_ino(head.nodeid), in.offset, (int)in.whence);
+        off = ops_lseek(door->ops, fuse_ino(door, head.nodeid), in.offset, (int)in.whence);
     struct fuse_lseek_out out = {.offset = (uint64_t)off};
-    fuse_answer(door, head.unique, off < 0 ? (int)off : 0, &out, sizeof(out));
-    fuse_call_over(door);
+    fuse_ticket_answer(&ticket, off < 0 ? (int)off : 0, &out, sizeof(out));
     return FUSE_ANSWERED;
 }
 
@@ -135,10 +129,11 @@ static ssize_t copy(struct fuse_call *call, uint64_t len_max)
     int rc = take_setid_bits(call, in->nodeid_out);
     if (rc < 0)
         return rc;
-    uint64_t len = MIN(in->len, len_max), paid = fuse_gate_pay(call, len);
-    ssize_t copied = ops_copy_range(call->door->ops, fuse_call_ino(call), in->off_in, fuse_ino(in->nodeid_out),
-                                    in->off_out, len);
-    fuse_gate_paid(call->door, paid);
+    uint64_t len = MIN(in->len, len_max), paid = fuse_space_pay(call, len);
+    uint32_t to = fuse_ino(call->door, in->nodeid_out);
+    fuse_tag(call);
+    ssize_t copied = ops_copy_range(call->door->ops, fuse_call_ino(call), in->off_in, to, in->off_out, len);
+    fuse_space_paid(call->door, paid);
     return copied;
 }
 

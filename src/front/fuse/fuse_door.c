@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// fuse_door.c - the life of a request: read into a slot, run on a fibre, answered, slot free.
+// fuse_door.c - the life of a request: read into a slot, recorded, run on a fibre, answered, slot free.
 //
 // The loop calls the source each turn. While a slot is free it reads one request after the other;
 // most are answered before rt_call() returns, so one slot serves them all. When no slot is free
@@ -25,12 +25,21 @@ static void watch(struct fuse_door *door);
 
 // --- slots ------------------------------------------------------------------------------------
 
+// All its pages exist from the start. The kernel copies a request into them in read(2), and when a page is
+// missing and SIGKILL is pending at that moment, the copy fails, and the program that asked gets EIO: no
+// resending brings that request back. A page that is there is taken without looking at signals.
+static void *slot_memory(struct fuse_door *door)
+{
+    if (door->config.slot_memory_count > 0)
+        return door->config.slot_memory + --door->config.slot_memory_count * FUSE_SLOT_BYTES;
+    void *memory = mmap(NULL, FUSE_SLOT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
 static struct fuse_slot *slot_create(struct fuse_door *door)
 {
-    // Pages appear when they are first touched: a slot that never saw a large WRITE stays small.
-    size_t bytes = BLOCK_BYTES + FUSE_DATA_MAX + BLOCK_BYTES;
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED)
+    void *memory = slot_memory(door);
+    if (!memory)
         return NULL;
     struct fuse_slot *slot = xcalloc(1, sizeof(*slot));
     slot->memory = memory;
@@ -42,7 +51,7 @@ static struct fuse_slot *slot_create(struct fuse_door *door)
 
 static void slot_destroy(struct fuse_slot *slot)
 {
-    munmap(slot->memory, BLOCK_BYTES + FUSE_DATA_MAX + BLOCK_BYTES);
+    munmap(slot->memory, FUSE_SLOT_BYTES);
     free(slot);
 }
 
@@ -57,7 +66,7 @@ static struct fuse_slot *slot_take(struct fuse_door *door)
     return slot;
 }
 
-// A burst of large WRITEs has touched a MiB in every slot: more than some caches hold.
+// A burst has made a MiB and more for each of its requests: more than some caches hold.
 static void slots_trim(struct fuse_door *door)
 {
     while (door->slot_count > FUSE_SLOTS_KEPT) {
@@ -140,17 +149,59 @@ void fuse_call_over(struct fuse_door *door)
         waitq_wake_all(door->rt, &door->idle);
 }
 
-void fuse_call_release(struct fuse_call *call)
+static void forget_record(struct fuse_door *door, struct fuse_record *record)
 {
-    slot_put(call->door, call->slot);
+    if (record)
+        fuse_records_free(&door->records, record);
+}
+
+// Only calls with a slot can be sure of a record: one that may wait long gives its own up before others
+// go without. It makes no change, or one that can be made twice (flags).
+struct fuse_ticket fuse_call_detach(struct fuse_call *call)
+{
+    struct fuse_door *door = call->door;
+    struct fuse_ticket ticket = {.door = door, .unique = call->msg.head.unique, .record = call->record};
+    if (door->records.count - door->records.used < FUSE_SLOTS) {
+        forget_record(door, ticket.record);
+        ticket.record = NULL;
+    }
+    slot_put(door, call->slot);
+    return ticket;
+}
+
+void fuse_ticket_answer(struct fuse_ticket *ticket, int rc, const void *bytes, size_t len)
+{
+    if (rc == 0 && ticket->changes)
+        rt_probe(ticket->door->rt, RT_PROBE_REPLY);
+    fuse_answer(ticket->door, ticket->unique, rc, bytes, len);
+    forget_record(ticket->door, ticket->record);
+    fuse_call_over(ticket->door);
 }
 
 int fuse_call_unanswered(struct fuse_call *call)
 {
     struct fuse_door *door = call->door;
-    fuse_call_release(call);
+    forget_record(door, call->record);
+    slot_put(door, call->slot);
     fuse_call_over(door);
     return FUSE_ANSWERED;
+}
+
+static void tag(struct fuse_door *door, uint64_t unique, struct fuse_record *record)
+{
+    ops_tag(door->ops, FUSE_CLIENT, unique & ~FUSE_UNIQUE_RESEND, record ? &record->answer : NULL);
+}
+
+void fuse_tag(struct fuse_call *call)
+{
+    call->changes = true;
+    tag(call->door, call->msg.head.unique, call->record);
+}
+
+void fuse_ticket_tag(struct fuse_ticket *ticket)
+{
+    ticket->changes = true;
+    tag(ticket->door, ticket->unique, ticket->record);
 }
 
 void *fuse_out(struct fuse_call *call, size_t size)
@@ -164,19 +215,18 @@ void *fuse_out(struct fuse_call *call, size_t size)
 
 // --- requests -----------------------------------------------------------------------------------
 
-uint32_t fuse_ino(uint64_t nodeid)
+uint32_t fuse_ino(const struct fuse_door *door, uint64_t nodeid)
 {
     // FUSE calls the root 1, ext4 calls it 2; nothing reaches ext4's inode 1 by name.
     if (nodeid == FUSE_ROOT_ID)
         return OPS_ROOT;
-    if (nodeid == OPS_ROOT || nodeid > UINT32_MAX)
-        return 0;
-    return (uint32_t)nodeid;
+    uint32_t ino = (uint32_t)nodeid;
+    return nodeid >> 32 == door->config.epoch && ino > OPS_ROOT ? ino : 0;
 }
 
-uint64_t fuse_nodeid(uint32_t ino)
+uint64_t fuse_nodeid(const struct fuse_door *door, uint32_t ino)
 {
-    return ino == OPS_ROOT ? FUSE_ROOT_ID : ino;
+    return ino == OPS_ROOT ? FUSE_ROOT_ID : (uint64_t)door->config.epoch << 32 | ino;
 }
 
 struct ops_caller fuse_caller(const struct fuse_call *call, uint32_t umask)
@@ -185,8 +235,62 @@ struct ops_caller fuse_caller(const struct fuse_call *call, uint32_t umask)
     return (struct ops_caller){.uid = head->uid, .gid = head->gid, .pid = head->pid, .umask = umask};
 }
 
+static bool expects_answer(uint32_t opcode)
+{
+    return opcode != FUSE_FORGET && opcode != FUSE_BATCH_FORGET && opcode != FUSE_INTERRUPT;
+}
+
+// Before anything else looks at the message, so that whatever is deadly in it has a name.
+static void take_record(struct fuse_call *call)
+{
+    struct fuse_door *door = call->door;
+    struct fuse_in_header *head = &call->msg.head;
+    memset(head, 0, sizeof(*head));
+    if (call->slot->len < sizeof(*head))
+        return;
+    memcpy(head, call->slot->data - FUSE_HEAD_ROOM, sizeof(*head));
+    if (!expects_answer(head->opcode))
+        return;
+    if (head->unique & FUSE_UNIQUE_RESEND)
+        door->stats.resent++;
+    else if (door->records.left_count)
+        fuse_records_drop_left(&door->records);     // the kernel sends first what it sends again
+    call->record = fuse_records_take(&door->records, head);
+    rt_set_tag(door->rt, head->unique & ~FUSE_UNIQUE_RESEND);
+}
+
+static int refuse(const struct fuse_call *call)
+{
+    struct fuse_door *door = call->door;
+    char text[400];
+    fuse_record_describe(call->record, text, sizeof(text));
+    log_error("event=poison %s what=\"answered EIO: it killed the server more than once\"", text);
+    door->stats.poisoned++;
+    if (door->config.poisoned)
+        ++*door->config.poisoned;
+    return -EIO;
+}
+
+// Either what the dead had done, or by its handler.
+static int execute(struct fuse_call *call, fuse_handler *handler)
+{
+    struct fuse_door *door = call->door;
+    int rc;
+    fuse_space_heard(call);
+    if (call->record && call->record->answer.seq && fuse_answer_recorded(call, &rc)) {
+        door->stats.from_records++;
+        return rc;
+    }
+    if (door->config.on_request)
+        door->config.on_request(door->config.arg, call->msg.head.opcode, fuse_call_ino(call));
+    return handler(call);
+}
+
 static int handle(struct fuse_call *call)
 {
+    take_record(call);
+    if (call->record && call->record->deaths >= FUSE_DEATHS_MAX)
+        return refuse(call);
     int rc = fuse_decode(call->slot->data - FUSE_HEAD_ROOM, call->slot->len,
                          call->door->agreed.flags & FUSE_SETXATTR_EXT, &call->msg);
     if (rc == -EINVAL || rc == -EBADMSG) {
@@ -195,16 +299,15 @@ static int handle(struct fuse_call *call)
     }
     if (rc < 0)
         return rc == -EBADMSG ? fuse_call_unanswered(call) : rc;
-    if (call->msg.head.unique & FUSE_UNIQUE_RESEND)
-        call->door->stats.resent++;
+    if (call->record)
+        fuse_record_note(call->record, &call->msg);
     fuse_handler *handler = fuse_handlers[call->msg.head.opcode];
     if (!handler)
         return -ENOSYS;
     // INIT may come twice, when the one who answered it first died doing so.
     if (call->msg.head.opcode != FUSE_INIT && call->door->agreed.minor == 0)
         return -EPROTO;
-    fuse_gate_heard(call);
-    return handler(call);
+    return execute(call, handler);
 }
 
 static void serve(void *arg)
@@ -216,14 +319,16 @@ static void serve(void *arg)
     int rc = handle(call);
     if (rc == FUSE_ANSWERED)        // by the handler, which also ended the call: `slot` may be gone
         return;
+    if (rc == 0 && call->changes)
+        rt_probe(door->rt, RT_PROBE_REPLY);
     bool heard = fuse_answer(door, call->msg.head.unique, rc, call->out, call->out_len);
     if (!heard && rc == 0 && call->looked_up)
         ops_forget(door->ops, call->looked_up, 1);
     if (heard && rc == 0)
         fuse_gate_answered(call);
-    fuse_call_release(call);
-    fuse_call_over(door);
-    fuse_gate_watch(door);
+    (void)fuse_call_unanswered(call);
+    rt_set_tag(door->rt, 0);        // what begins here is not this request's doing
+    fuse_space_watch(door);
 }
 
 static void begin(struct fuse_door *door, struct fuse_slot *slot, size_t len)
@@ -232,6 +337,8 @@ static void begin(struct fuse_door *door, struct fuse_slot *slot, size_t len)
     // Not the whole of it: `small` is zeroed as far as an answer uses it.
     slot->call.door = door;
     slot->call.slot = slot;
+    slot->call.record = NULL;
+    slot->call.changes = false;
     slot->call.out = NULL;
     slot->call.out_len = 0;
     slot->call.looked_up = 0;
@@ -293,49 +400,7 @@ static bool source(void *arg)
     return worked;
 }
 
-// --- notifications to the kernel ------------------------------------------------------------------
-
-void fuse_relay_take(struct fuse_door *door)
-{
-    while (door->notifying)
-        waitq_wait(door->rt, &door->notify_turn);
-    door->notifying = true;
-}
-
-void fuse_relay_give(struct fuse_door *door)
-{
-    door->notifying = false;
-    waitq_wake_one(door->rt, &door->notify_turn);
-}
-
-static struct fuse_note inval_note(uint64_t nodeid, int64_t off)
-{
-    return (struct fuse_note){
-        .head = {.len = sizeof(struct fuse_note), .error = FUSE_NOTIFY_INVAL_INODE},
-        .body = {.ino = nodeid, .off = off},                // len 0: to the end
-    };
-}
-
-struct fuse_note fuse_note_pages(uint64_t nodeid, uint64_t off)
-{
-    return inval_note(nodeid, (int64_t)off);
-}
-
-struct fuse_note fuse_note_attrs(uint64_t nodeid)
-{
-    return inval_note(nodeid, -1);
-}
-
-int fuse_flush_kernel_pages(struct fuse_door *door, uint64_t nodeid, uint64_t off)
-{
-    struct fuse_note note = fuse_note_pages(nodeid, off);
-    fuse_relay_take(door);
-    door->fetching_pages = true;
-    int rc = door->config.notify(door->config.arg, &note, sizeof(note));
-    door->fetching_pages = false;
-    fuse_relay_give(door);
-    return rc;
-}
+// --- take-over ------------------------------------------------------------------------------------
 
 // The predecessor's last names may not have become durable: the kernel looks every name up again.
 static void doubt_names(struct fuse_door *door)
@@ -348,7 +413,8 @@ static void doubt_names(struct fuse_door *door)
 // Asks the kernel to send again what a dead predecessor has read and not answered.
 static int ask_for_unanswered(struct fuse_door *door, struct err *err)
 {
-    doubt_names(door);
+    if (door->config.distrusted)
+        doubt_names(door);
     struct fuse_out_header note = {.len = sizeof(note), .error = FUSE_NOTIFY_RESEND};
     if (write(door->config.fd, &note, sizeof(note)) >= 0)
         return 0;
@@ -361,24 +427,35 @@ static int ask_for_unanswered(struct fuse_door *door, struct err *err)
 
 // --- create and destroy -----------------------------------------------------------------------------
 
+static enum fuse_records_origin origin_of_records(const struct fuse_door_config *config)
+{
+    if (!config->successor)
+        return FUSE_RECORDS_NEW;
+    return config->distrusted ? FUSE_RECORDS_LEFT_DISTRUSTED : FUSE_RECORDS_LEFT;
+}
+
 int fuse_door_create(const struct fuse_door_config *config, struct fuse_door **out, struct err *err)
 {
     struct fuse_door *door = xcalloc(1, sizeof(*door));
     door->config = *config;
     door->rt = config->rt;
     door->ops = config->ops;
+    door->opened_ns = rt_now_ns(door->rt);
     list_init(&door->free_slots);
     waitq_init(&door->notify_turn);
     waitq_init(&door->idle);
     fuse_gate_init(door);
+    fuse_records_init(&door->records, config->records, config->record_count, origin_of_records(config));
     if (config->successor) {
         door->agreed = *config->agreed;
         int rc = ask_for_unanswered(door, err);
         if (rc < 0) {
+            fuse_records_fini(&door->records);
             fuse_gate_fini(door);
             free(door);
             return rc;
         }
+        fuse_space_inherit(door);
     }
     watch(door);
     rt_set_source(door->rt, source, door);
@@ -394,12 +471,20 @@ void fuse_door_drain(struct fuse_door *door)
         waitq_wait(door->rt, &door->idle);
 }
 
+void fuse_door_stop(struct fuse_door *door)
+{
+    unwatch(door);
+    rt_set_source(door->rt, NULL, NULL);
+    door->gone = true;
+}
+
 void fuse_door_destroy(struct fuse_door *door)
 {
     CHECK(door->active == 0);
     unwatch(door);
     rt_set_source(door->rt, NULL, NULL);
     fuse_gate_fini(door);
+    fuse_records_fini(&door->records);
     for (struct list *node; (node = list_pop_front(&door->free_slots));)
         slot_destroy(LIST_ENTRY(node, struct fuse_slot, link));
     free(door);

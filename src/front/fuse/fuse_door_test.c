@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// fuse_door_test.c - the door between a made-up kernel (a socket) and a made-up volume (fake_ops.c).
+// fuse_door_test.c - the door between a made-up kernel (fuse_rig.c) and a made-up volume (fake_ops.c).
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,128 +13,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
-#include "front/fuse/fake_ops.h"
-#include "front/fuse/fuse_decode.h"
-#include "front/fuse/fuse_door.h"
-#include "rt/rt_uring.h"
-
-#define ANSWER_MAX ((1u << 20) + 4096)
-#define RELAY_PID 77u
-#define RELAY_UNIQUE 0x7777777u
-
-struct rig {
-    struct rt_ring ring;
-    struct rt *rt;
-    struct fuse_door *door;
-    int kernel;                     // the kernel's end
-    struct fuse_agreed agreed;
-    volatile uint64_t received, answered;
-    bool serving, gone;
-    uint8_t *answer;                // the last one
-    size_t answer_len;
-    uint64_t unique;
-    uint32_t pid;                   // of who asks
-    uint64_t dirty_max;             // what the kernel may hold dirty
-    int relay_rc;
-};
-
-static void on_serving(void *arg) { ((struct rig *)arg)->serving = true; }
-static void on_gone(void *arg, int error) { ((struct rig *)arg)->gone = true; }
-static int notify(void *arg, const void *bytes, size_t len)
-{
-    fake.notified++;
-    return 0;
-}
-
-// As the kernel does for the relay's syncfs(2): it sends another SYNCFS and waits for its answer.
-static int sync_kernel(void *arg, bool (*more)(void *of), void *of)
-{
-    struct rig *r = arg;
-    struct {
-        struct fuse_in_header head;
-        uint64_t padding;
-    } message = {.head = {.len = sizeof(message), .opcode = FUSE_SYNCFS, .unique = RELAY_UNIQUE, .nodeid = 1, .pid = RELAY_PID}};
-    struct fuse_out_header out = {0};
-    assert_int_equal(send(r->kernel, &message, sizeof(message), 0), sizeof(message));
-    while (recv(r->kernel, &out, sizeof(out), MSG_DONTWAIT) < 0)
-        rt_yield(r->rt);
-    assert_int_equal(out.unique, RELAY_UNIQUE);
-    assert_int_equal(out.error, 0);
-    fake.kernel_syncs++;
-    return r->relay_rc;
-}
-
-static void open_rig(struct rig *r, bool successor)
-{
-    int ends[2], size = 4 << 20;
-    struct err err = {0};
-    fake = (struct fake_ops){0};
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends), 0);
-    for (int i = 0; i < 2; i++)
-        setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-    r->kernel = ends[0];
-    assert_int_equal(rt_ring_create(8, &r->ring, &err), 0);
-    assert_int_equal(rt_create(&r->ring, &r->rt, &err), 0);
-    r->answer = xmalloc(ANSWER_MAX);
-    assert_int_equal(fuse_door_create(&(struct fuse_door_config){
-        .rt = r->rt, .fd = ends[1], .agreed = &r->agreed, .successor = successor, .on_serving = on_serving,
-        .on_gone = on_gone, .notify = notify, .kernel_dirty_max = r->dirty_max, .sync_kernel = sync_kernel, .sync_kernel_pid = RELAY_PID,
-        .arg = r, .received = &r->received, .answered = &r->answered,
-    }, &r->door, &err), 0);
-}
-
-static void close_rig(struct rig *r)
-{
-    fuse_door_destroy(r->door);
-    rt_destroy(r->rt);
-    close(r->ring.fd);
-    close(r->kernel);
-    free(r->answer);
-}
-
-static void stop(void *arg)
-{
-    struct rig *r = arg;
-    for (int i = 0; i < 50; i++)
-        rt_yield(r->rt);
-    rt_stop(r->rt);
-}
-
-static void turn(struct rig *r)
-{
-    rt_spawn(r->rt, "stop", stop, r);
-    assert_int_equal(rt_run(r->rt), 0);
-}
-
-// Sends one request and takes the answer. The error in it, or 1 when there was no answer.
-static int ask(struct rig *r, uint32_t opcode, uint64_t nodeid, const void *body, size_t len)
-{
-    struct fuse_in_header head = {.len = (uint32_t)(sizeof(head) + len), .opcode = opcode, .unique = ++r->unique, .nodeid = nodeid, .pid = r->pid};
-    struct iovec iov[2] = {{&head, sizeof(head)}, {(void *)body, len}};
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
-    assert_int_equal(sendmsg(r->kernel, &msg, 0), sizeof(head) + len);
-    turn(r);
-    ssize_t got = recv(r->kernel, r->answer, ANSWER_MAX, MSG_DONTWAIT);
-    if (got < 0)
-        return 1;
-    struct fuse_out_header out;
-    memcpy(&out, r->answer, sizeof(out));
-    assert_int_equal(out.len, got);
-    assert_int_equal(out.unique, r->unique);
-    r->answer_len = (size_t)got - sizeof(out);
-    return out.error;
-}
-
-static const void *answer(const struct rig *r)
-{
-    return r->answer + sizeof(struct fuse_out_header);
-}
-
-static void greet(struct rig *r)
-{
-    struct fuse_init_in in = {.major = 7, .minor = 45, .flags = UINT32_MAX, .flags2 = UINT32_MAX, .max_readahead = 131072};
-    assert_int_equal(ask(r, FUSE_INIT, 0, &in, sizeof(in)), 0);
-}
+#include "front/fuse/fuse_rig.h"
 
 static void init_agrees_on_what_both_have(void **state)
 {
@@ -168,11 +47,9 @@ static void an_old_kernel_is_refused(void **state)
 static void a_successor_asks_for_what_was_unanswered_and_serves_without_init(void **state)
 {
     (void)state;
-    struct rig r = {.agreed = {.minor = 45, .max_write = 1 << 20, .flags = FUSE_SETXATTR_EXT}};
+    struct rig r = {.agreed = AGREED};
     open_rig(&r, true);
     struct fuse_out_header note;
-    assert_int_equal(recv(r.kernel, &note, sizeof(note), 0), sizeof(note));
-    assert_int_equal(note.error, FUSE_NOTIFY_INC_EPOCH);
     assert_int_equal(recv(r.kernel, &note, sizeof(note), 0), sizeof(note));
     assert_int_equal(note.error, FUSE_NOTIFY_RESEND);
     assert_int_equal(note.unique, 0);

@@ -34,10 +34,10 @@ static struct fuse_attr encode(const struct ops_attr *attr)
     };
 }
 
-struct fuse_entry_out fuse_encode_entry(const struct ops_attr *attr)
+struct fuse_entry_out fuse_encode_entry(const struct fuse_door *door, const struct ops_attr *attr)
 {
     return (struct fuse_entry_out){
-        .nodeid = fuse_nodeid(attr->ino),
+        .nodeid = fuse_nodeid(door, attr->ino),
         .generation = attr->generation,
         .entry_valid = FUSE_FOREVER,
         .attr_valid = FUSE_FOREVER,

@@ -27,7 +27,7 @@ static int get_flags(struct fuse_call *call)
 }
 
 struct flag_change {
-    struct ops *ops;
+    struct fuse_ticket *ticket;
     uint32_t ino, flags;
     const uint32_t *project;
 };
@@ -35,7 +35,8 @@ struct flag_change {
 static int change_flags(void *arg)
 {
     const struct flag_change *change = arg;
-    return ops_set_flags(change->ops, change->ino, change->flags, change->project);
+    fuse_ticket_tag(change->ticket);
+    return ops_set_flags(change->ticket->door->ops, change->ino, change->flags, change->project);
 }
 
 // What was written before a file became immutable or append-only may still lie in the kernel, and
@@ -43,14 +44,13 @@ static int change_flags(void *arg)
 static int set(struct fuse_call *call, uint32_t flags, const uint32_t *project)
 {
     struct fuse_door *door = call->door;
-    uint64_t unique = call->msg.head.unique;
-    struct flag_change change = {.ops = door->ops, .ino = fuse_call_ino(call), .flags = flags, .project = project};
-    fuse_call_release(call);
+    uint32_t ino = fuse_call_ino(call);
+    struct fuse_ticket ticket = fuse_call_detach(call);
+    struct flag_change change = {.ticket = &ticket, .ino = ino, .flags = flags, .project = project};
     int rc = flags & (FS_IMMUTABLE_FL | FS_APPEND_FL) && door->config.notify
-           ? fuse_gate_freeze(door, change.ino, change_flags, &change) : change_flags(&change);
+           ? fuse_gate_freeze(door, ino, change_flags, &change) : change_flags(&change);
     struct fuse_ioctl_out out = {0};
-    fuse_answer(door, unique, rc, &out, sizeof(out));
-    fuse_call_over(door);
+    fuse_ticket_answer(&ticket, rc, &out, sizeof(out));
     return FUSE_ANSWERED;
 }
 

@@ -7,10 +7,10 @@
 #include <fcntl.h>
 #include <string.h>
 
-static int answer_entry(struct fuse_call *call, const struct ops_attr *attr)
+int fuse_give_entry(struct fuse_call *call, const struct ops_attr *attr)
 {
     struct fuse_entry_out *out = fuse_out(call, sizeof(*out));
-    *out = fuse_encode_entry(attr);
+    *out = fuse_encode_entry(call->door, attr);
     call->looked_up = attr->ino;
     fuse_gate_note(call, attr);
     return 0;
@@ -42,14 +42,23 @@ int fuse_do_lookup(struct fuse_call *call)
     }
     if (rc == 0)
         fuse_gate_note_found(call, &attr);
-    return rc < 0 ? rc : answer_entry(call, &attr);
+    return rc < 0 ? rc : fuse_give_entry(call, &attr);
+}
+
+// A server that dies with a FORGET in hand loses it: the kernel is asked about orphans (fuse_door_knows).
+static void forget(struct fuse_door *door, uint64_t nodeid, uint64_t count)
+{
+    uint32_t ino = fuse_ino(door, nodeid);
+    if (ino == 0)
+        return;
+    ops_forget(door->ops, ino, count);
+    fuse_gate_forget(door, ino);
 }
 
 int fuse_do_forget(struct fuse_call *call)
 {
     const struct fuse_forget_in *in = call->msg.arg;
-    ops_forget(call->door->ops, fuse_call_ino(call), in->nlookup);
-    fuse_gate_forget(call->door, fuse_call_ino(call));
+    forget(call->door, call->msg.head.nodeid, in->nlookup);
     return fuse_call_unanswered(call);
 }
 
@@ -58,10 +67,8 @@ int fuse_do_batch_forget(struct fuse_call *call)
     const struct fuse_batch_forget_in *in = call->msg.arg;
     const struct fuse_forget_one *one = call->msg.tail;
     size_t count = MIN((size_t)in->count, call->msg.tail_len / sizeof(*one));
-    for (size_t i = 0; i < count; i++) {
-        ops_forget(call->door->ops, fuse_ino(one[i].nodeid), one[i].nlookup);
-        fuse_gate_forget(call->door, fuse_ino(one[i].nodeid));
-    }
+    for (size_t i = 0; i < count; i++)
+        forget(call->door, one[i].nodeid, one[i].nlookup);
     return fuse_call_unanswered(call);
 }
 
@@ -79,8 +86,9 @@ int fuse_do_symlink(struct fuse_call *call)
 {
     struct ops_caller caller = fuse_caller(call, 0);
     struct ops_attr attr;
+    fuse_tag(call);
     int rc = ops_symlink(call->door->ops, &caller, fuse_call_ino(call), call->msg.name[0], call->msg.name[1], &attr);
-    return rc < 0 ? rc : answer_entry(call, &attr);
+    return rc < 0 ? rc : fuse_give_entry(call, &attr);
 }
 
 int fuse_do_mknod(struct fuse_call *call)
@@ -89,8 +97,9 @@ int fuse_do_mknod(struct fuse_call *call)
     struct ops_caller caller = fuse_caller(call, in->umask);
     uint32_t major = in->rdev >> 8 & 0xfff, minor = (in->rdev & 0xff) | (in->rdev >> 12 & 0xfff00);
     struct ops_attr attr;
+    fuse_tag(call);
     int rc = ops_mknod(call->door->ops, &caller, fuse_call_ino(call), call->msg.name[0], (uint16_t)in->mode, major, minor, &attr);
-    return rc < 0 ? rc : answer_entry(call, &attr);
+    return rc < 0 ? rc : fuse_give_entry(call, &attr);
 }
 
 int fuse_do_mkdir(struct fuse_call *call)
@@ -98,25 +107,29 @@ int fuse_do_mkdir(struct fuse_call *call)
     const struct fuse_mkdir_in *in = call->msg.arg;
     struct ops_caller caller = fuse_caller(call, in->umask);
     struct ops_attr attr;
+    fuse_tag(call);
     int rc = ops_mkdir(call->door->ops, &caller, fuse_call_ino(call), call->msg.name[0], (uint16_t)in->mode, &attr);
-    return rc < 0 ? rc : answer_entry(call, &attr);
+    return rc < 0 ? rc : fuse_give_entry(call, &attr);
 }
 
 int fuse_do_unlink(struct fuse_call *call)
 {
+    fuse_tag(call);
     return ops_unlink(call->door->ops, fuse_call_ino(call), call->msg.name[0]);
 }
 
 int fuse_do_rmdir(struct fuse_call *call)
 {
+    fuse_tag(call);
     return ops_rmdir(call->door->ops, fuse_call_ino(call), call->msg.name[0]);
 }
 
 static int do_rename(struct fuse_call *call, uint64_t newdir, uint32_t flags)
 {
     struct ops_caller caller = fuse_caller(call, 0);
-    return ops_rename(call->door->ops, &caller, fuse_call_ino(call), call->msg.name[0], fuse_ino(newdir),
-                      call->msg.name[1], flags);
+    uint32_t from = fuse_call_ino(call), to = fuse_ino(call->door, newdir);
+    fuse_tag(call);
+    return ops_rename(call->door->ops, &caller, from, call->msg.name[0], to, call->msg.name[1], flags);
 }
 
 int fuse_do_rename(struct fuse_call *call)
@@ -135,8 +148,9 @@ int fuse_do_link(struct fuse_call *call)
 {
     const struct fuse_link_in *in = call->msg.arg;
     struct ops_attr attr;
-    int rc = ops_link(call->door->ops, fuse_ino(in->oldnodeid), fuse_call_ino(call), call->msg.name[0], &attr);
-    return rc < 0 ? rc : answer_entry(call, &attr);
+    fuse_tag(call);
+    int rc = ops_link(call->door->ops, fuse_ino(call->door, in->oldnodeid), fuse_call_ino(call), call->msg.name[0], &attr);
+    return rc < 0 ? rc : fuse_give_entry(call, &attr);
 }
 
 // --- creation with opening ------------------------------------------------------------------------
@@ -150,13 +164,13 @@ static uint32_t open_flags(const struct fuse_call *call)
     return direct ? FOPEN_DIRECT_IO : FOPEN_KEEP_CACHE;
 }
 
-static int answer_created(struct fuse_call *call, const struct ops_attr *attr)
+int fuse_give_created(struct fuse_call *call, const struct ops_attr *attr)
 {
     struct {
         struct fuse_entry_out entry;
         struct fuse_open_out open;
     } *out = fuse_out(call, sizeof(*out));
-    out->entry = fuse_encode_entry(attr);
+    out->entry = fuse_encode_entry(call->door, attr);
     out->open.open_flags = open_flags(call);
     call->looked_up = attr->ino;
     fuse_gate_note(call, attr);
@@ -168,6 +182,7 @@ static int truncate_existing(struct fuse_call *call, const struct ops_caller *ca
 {
     struct ops_setattr set = {.set = OPS_SET_SIZE | OPS_SET_MTIME_NOW};
     uint32_t ino = attr->ino;
+    fuse_tag(call);
     int rc = ops_setattr(call->door->ops, caller, ino, &set, attr);
     if (rc < 0)
         ops_forget(call->door->ops, ino, 1);
@@ -181,11 +196,12 @@ int fuse_do_create(struct fuse_call *call)
     uint32_t flags = in->flags;
     struct ops_attr attr;
     bool created = false;
+    fuse_tag(call);
     int rc = ops_create(call->door->ops, &caller, fuse_call_ino(call), call->msg.name[0], (uint16_t)in->mode,
                         flags & O_EXCL, &attr, &created);
     if (rc == 0 && !created && (flags & O_TRUNC) && attr.size)
         rc = truncate_existing(call, &caller, &attr);
-    return rc < 0 ? rc : answer_created(call, &attr);
+    return rc < 0 ? rc : fuse_give_created(call, &attr);
 }
 
 int fuse_do_tmpfile(struct fuse_call *call)
@@ -193,8 +209,9 @@ int fuse_do_tmpfile(struct fuse_call *call)
     const struct fuse_create_in *in = call->msg.arg;
     struct ops_caller caller = fuse_caller(call, in->umask);
     struct ops_attr attr;
+    fuse_tag(call);
     int rc = ops_tmpfile(call->door->ops, &caller, fuse_call_ino(call), (uint16_t)in->mode, &attr);
-    return rc < 0 ? rc : answer_created(call, &attr);
+    return rc < 0 ? rc : fuse_give_created(call, &attr);
 }
 
 // --- listing ----------------------------------------------------------------------------------------
@@ -229,7 +246,7 @@ static bool emit(void *arg, const struct ops_dirent *entry)
     // and ".." must be that: nobody counts a lookup of them.
     bool dots = name_is(&entry->name, ".") || name_is(&entry->name, "..");
     if (head && entry->attr && !dots) {
-        *(struct fuse_entry_out *)list->at = fuse_encode_entry(entry->attr);
+        *(struct fuse_entry_out *)list->at = fuse_encode_entry(list->call->door, entry->attr);
         list->call->gated_listing |= fuse_gate_closed(list->call->door, entry->attr);
     }
     put_dirent(list->at + head, entry);

@@ -41,7 +41,7 @@ static int round_once(struct rounds *r)
     return rc == 0 && door->own_syncs == own ? -ENOENT : rc;
 }
 
-static void take_dirty_pages(struct fuse_door *door)
+void fuse_take_dirty_pages(struct fuse_door *door)
 {
     struct rounds r = {.door = door, .deadline_ns = rt_now_ns(door->rt) + ROUNDS_NS};
     uint32_t quiet = 0;
@@ -59,16 +59,14 @@ static void take_dirty_pages(struct fuse_door *door)
 int fuse_do_syncfs(struct fuse_call *call)
 {
     struct fuse_door *door = call->door;
-    uint64_t unique = call->msg.head.unique;
     if (!door->config.sync_kernel)
         return ops_sync(door->ops);
     if (call->msg.head.pid == door->config.sync_kernel_pid) {
         door->own_syncs++;
         return 0;
     }
-    fuse_call_release(call);        // WRITEs need slots
-    take_dirty_pages(door);
-    fuse_answer(door, unique, ops_sync(door->ops), NULL, 0);
-    fuse_call_over(door);
+    struct fuse_ticket ticket = fuse_call_detach(call);     // WRITEs need slots
+    fuse_take_dirty_pages(door);
+    fuse_ticket_answer(&ticket, ops_sync(door->ops), NULL, 0);
     return FUSE_ANSWERED;
 }
