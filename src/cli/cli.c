@@ -122,11 +122,13 @@ char *cli_mountpoint(const char *path)
     return real;
 }
 
-int cli_ask(const char *mountpoint, enum control_op op, struct control_answer *answer, char *text)
+// The guardian's answer, whatever it says; what goes wrong before it is reported.
+static int exchange(const char *mountpoint, enum control_op op, const struct control_inject *inject,
+                    struct control_answer *answer, char *text)
 {
     char path[CONTROL_PATH_MAX];
     control_path(mountpoint, ".sock", path);
-    int fd = control_connect(path);
+    AUTO_FD int fd = control_connect(path);
     if (fd < 0) {
         if (fd == -ENOENT || fd == -ECONNREFUSED)
             cli_fail("%s: is not a drover mount (drover status lists them)", mountpoint);
@@ -134,15 +136,36 @@ int cli_ask(const char *mountpoint, enum control_op op, struct control_answer *a
             cli_fail("%s: cannot reach its guardian: %s", mountpoint, strerror(-fd));
         return fd;
     }
-    int rc = control_send(fd, op);
+    int rc = inject ? control_send_inject(fd, inject) : control_send(fd, op);
     if (rc == 0)
         rc = control_receive(fd, ANSWER_MS, answer, text);
-    close(fd);
-    if (rc == 0)
-        rc = answer->rc;
-    if (rc == -EPERM)
-        cli_fail("%s: not allowed (run as root)", mountpoint);
-    else if (rc < 0)
+    if (rc < 0)
         cli_fail("%s: its guardian does not answer: %s", mountpoint, strerror(-rc));
+    else if (answer->rc == -EPERM)
+        cli_fail("%s: not allowed (run as root)", mountpoint);
     return rc;
+}
+
+int cli_ask(const char *mountpoint, enum control_op op, struct control_answer *answer, char *text)
+{
+    int rc = exchange(mountpoint, op, NULL, answer, text);
+    if (rc < 0 || answer->rc == 0 || answer->rc == -EPERM)
+        return rc < 0 ? rc : answer->rc;
+    cli_fail("%s: its guardian refuses: %s", mountpoint, strerror(-answer->rc));
+    return answer->rc;
+}
+
+int cli_ask_fault(const char *mountpoint, const struct control_inject *inject, char *text)
+{
+    struct control_answer answer;
+    int rc = exchange(mountpoint, CONTROL_INJECT, inject, &answer, text);
+    if (rc < 0 || answer.rc == 0 || answer.rc == -EPERM)
+        return rc < 0 ? rc : answer.rc;
+    if (text[0])
+        cli_fail("%s: %s", mountpoint, text);
+    else if (answer.rc == -ESRCH)
+        cli_fail("%s: there is no server at this moment (try again)", mountpoint);
+    else
+        cli_fail("%s: its server does not answer: %s", mountpoint, strerror(-answer.rc));
+    return answer.rc;
 }

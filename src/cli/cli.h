@@ -39,10 +39,13 @@ bool cli_parse_size(const char *text, uint64_t *out);
 // Asks the guardian of a mount point. `text` as control_receive(). A negative errno is reported
 // already, in one line.
 int cli_ask(const char *mountpoint, enum control_op op, struct control_answer *answer, char *text);
+// Has the server of a mount point bring about a fault. `text` (CONTROL_TEXT_MAX bytes) gets what it did. The same
+// about errors.
+int cli_ask_fault(const char *mountpoint, const struct control_inject *inject, char *text);
 // The mount point as guardians name it; to be freed. NULL, reported, when there is no such path.
 char *cli_mountpoint(const char *path);
 
-extern const struct cli_command cli_mkfs, cli_mount, cli_umount, cli_status, cli_fsck, cli_inject, cli_log;
+extern const struct cli_command cli_mkfs, cli_mount, cli_umount, cli_status, cli_fsck, cli_inject, cli_log, cli_upgrade;
 
 // Called as mount.drover and umount.drover, by mount(8) and umount(8).
 int cli_mount_helper(int argc, char **argv);

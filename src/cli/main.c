@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 
 static const struct cli_command *const commands[] = {
-    &cli_mkfs, &cli_mount, &cli_umount, &cli_status, &cli_fsck, &cli_inject, &cli_log,
+    &cli_mkfs, &cli_mount, &cli_umount, &cli_status, &cli_fsck, &cli_inject, &cli_log, &cli_upgrade,
 };
 
 static void print_commands(FILE *out)

@@ -141,6 +141,8 @@ const struct cli_command cli_mount = {
             "  -o user=NAME          whom the server runs as (nobody)\n"
             "  -o syncfs             type fuseblk.drover: sync and syncfs wait until all is durable\n"
             "  -o hang=SECONDS       how long without a heartbeat is a hang (10)\n"
+            "  -o plog=SIZE          memory for what is told and not yet durable (32M), or off: no standby either\n"
+            "  -o standby=on|off     keep a second server ready to take over (on)\n"
             "  -o spin=MICROSECONDS  how long the server stays awake for the next request (30)\n"
             "  -o noatime, nosuid, nodev, noexec, sync and the like, as for mount(8)\n",
     .run = run,

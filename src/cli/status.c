@@ -11,28 +11,53 @@
 
 #include "cli/cli.h"
 
+static json_int_t count(uint64_t value)
+{
+    return (json_int_t)value;
+}
+
+// [{"to_ms": 1, "count": 0}, ...]; the last one's to_ms is null: longer than all others.
+static json_t *histogram(const struct control_state *state)
+{
+    json_t *buckets = json_array();
+    for (size_t i = 0; i < CONTROL_BUCKETS; i++) {
+        json_t *to = i + 1 < CONTROL_BUCKETS ? json_real(control_bucket_ms[i]) : json_null();
+        json_array_append_new(buckets, json_pack("{s:o, s:I}", "to_ms", to, "count", count(state->pause_buckets[i])));
+    }
+    return buckets;
+}
+
+static json_t *recoveries(const struct control_state *state)
+{
+    return json_pack("{s:I, s:{s:f, s:f, s:f, s:o}, s:{s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:I}",
+                     "count", count(state->recoveries),
+                     "pause_ms", "p50", state->pause_p50_ms, "p99", state->pause_p99_ms, "max", state->pause_max_ms,
+                     "histogram", histogram(state),
+                     "aim", "act", count(state->aim_act), "ignore", count(state->aim_ignore), "modify", count(state->aim_modify),
+                     "pages", count(state->pages_recovered), "mended", count(state->mended), "poisoned", count(state->poisoned),
+                     "distrusted", count(state->distrusted), "crashes", count(state->crashes), "damage", count(state->damage));
+}
+
 static json_t *guardian_half(const struct control_state *state)
 {
-    return json_pack("{s:s, s:s, s:s, s:b, s:{s:i}, s:{s:i, s:i, s:s}, s:{s:i}, s:{s:i, s:{s:f, s:f, s:f}, s:{s:i, s:i, s:i}}, s:s}",
+    return json_pack("{s:s, s:s, s:s, s:b, s:{s:i}, s:{s:i, s:i, s:s}, s:{s:i}, s:o, s:s}",
                      "mountpoint", state->mountpoint, "disk", state->disk, "version", DROVER_VERSION,
                      "read_only", state->read_only,
                      "guardian", "pid", state->guardian_pid,
                      "server", "pid", state->server_pid, "generation", state->generation,
                      "state", state->serving ? "serving" : "recovering",
-                     "standby", "pid", 0,
-                     "recoveries", "count", state->recoveries,
-                     "pause_ms", "p50", state->pause_p50_ms, "p99", state->pause_p99_ms, "max", state->pause_max_ms,
-                     "aim", "act", 0, "ignore", 0, "modify", 0,
+                     "standby", "pid", state->standby_pid,
+                     "recoveries", recoveries(state),
                      "log", state->log);
 }
 
 // What a server would say, for when it says nothing.
 static json_t *empty_half(void)
 {
-    return json_pack("{s:{s:i, s:i, s:i, s:i}, s:{s:s, s:i}, s:{s:i, s:i}, s:{s:s}, s:[], s:[]}",
+    return json_pack("{s:{s:i, s:i, s:i, s:i}, s:{s:s, s:i}, s:{s:i, s:i, s:i}, s:{s:s}, s:[], s:[]}",
                      "cache", "bytes", 0, "limit", 0, "hits", 0, "misses", 0,
                      "journal", "mode", "unknown", "transactions", 0,
-                     "plog", "entries", 0, "bytes", 0,
+                     "plog", "entries", 0, "bytes", 0, "capacity", 0,
                      "policy", "name", "plain", "disks", "damaged_files");
 }
 
@@ -80,17 +105,74 @@ static void print_disks(const json_t *all)
                json_number_value(json_object_get(disk, "corruptions")));
 }
 
-static void print_mount(const json_t *all)
+static void print_server(const json_t *all)
 {
-    const json_t *pause = json_object_get(json_object_get(all, "recoveries"), "pause_ms");
     printf("%s on %s%s\n", word(all, NULL, "disk"), word(all, NULL, "mountpoint"),
            json_is_true(json_object_get(all, "read_only")) ? " (read-only)" : "");
-    printf("  server    %s, pid %.0f, generation %.0f, guardian pid %.0f%s\n", word(all, "server", "state"),
-           number(all, "server", "pid"), number(all, "server", "generation"), number(all, "guardian", "pid"),
-           json_is_true(json_object_get(all, "server_answers")) ? "" : "; it does not answer");
-    printf("  recovered %.0f times, pauses in ms: p50 %.1f, p99 %.1f, max %.1f\n", number(all, "recoveries", "count"),
-           json_number_value(json_object_get(pause, "p50")), json_number_value(json_object_get(pause, "p99")),
-           json_number_value(json_object_get(pause, "max")));
+    printf("  server    %s, pid %.0f, generation %.0f%s\n", word(all, "server", "state"), number(all, "server", "pid"),
+           number(all, "server", "generation"), json_is_true(json_object_get(all, "server_answers")) ? "" : "; IT DOES NOT ANSWER");
+    if (number(all, "standby", "pid"))
+        printf("  standby   ready, pid %.0f; guardian pid %.0f\n", number(all, "standby", "pid"), number(all, "guardian", "pid"));
+    else
+        printf("  standby   none; guardian pid %.0f\n", number(all, "guardian", "pid"));
+}
+
+// One line for each bucket between the shortest and the longest pause.
+static void print_histogram(const json_t *buckets)
+{
+    size_t last = 0, i;
+    json_t *bucket;
+    double from = 0, most = 1;
+    json_array_foreach(buckets, i, bucket) {
+        double times = json_number_value(json_object_get(bucket, "count"));
+        most = MAX(most, times);
+        last = times ? i + 1 : last;
+    }
+    bool begun = false;
+    json_array_foreach(buckets, i, bucket) {
+        static const char bar[] = "########################################";
+        double times = json_number_value(json_object_get(bucket, "count")), to = json_number_value(json_object_get(bucket, "to_ms"));
+        begun = begun || times;
+        int width = times ? 1 + (int)(times / most * (double)(sizeof(bar) - 2)) : 0;
+        if (begun && i < last && to)
+            printf("            %6.0f to %-6.0f ms %7.0f  %.*s\n", from, to, times, width, bar);
+        else if (begun && i < last)
+            printf("            over %-11.0f ms %7.0f  %.*s\n", from, times, width, bar);
+        from = to;
+    }
+}
+
+static void print_recoveries(const json_t *all)
+{
+    const json_t *part = json_object_get(all, "recoveries"), *pause = json_object_get(part, "pause_ms"), *aim = json_object_get(part, "aim");
+    printf("  recovered %.0f times\n", number(all, "recoveries", "count"));
+    if (number(all, "recoveries", "count")) {
+        printf("  pauses    p50 %.1f ms, p99 %.1f ms, max %.1f ms\n", json_number_value(json_object_get(pause, "p50")),
+               json_number_value(json_object_get(pause, "p99")), json_number_value(json_object_get(pause, "max")));
+        print_histogram(json_object_get(pause, "histogram"));
+        printf("  replayed  act %.0f, ignore %.0f, modify %.0f; %.0f pages\n", json_number_value(json_object_get(aim, "act")),
+               json_number_value(json_object_get(aim, "ignore")), json_number_value(json_object_get(aim, "modify")),
+               number(all, "recoveries", "pages"));
+    }
+    if (number(all, "recoveries", "crashes"))
+        printf("  crashes   %.0f by its own fault, %.0f of these of damaged memory (drover log %s)\n", number(all, "recoveries", "crashes"),
+               number(all, "recoveries", "damage"), word(all, NULL, "mountpoint"));
+    if (number(all, "recoveries", "mended"))
+        printf("  mended    %.0f flipped bits in what a dead server left\n", number(all, "recoveries", "mended"));
+    if (number(all, "recoveries", "poisoned"))
+        printf("  POISON    %.0f requests were answered with EIO because they kill servers (drover log %s)\n",
+               number(all, "recoveries", "poisoned"), word(all, NULL, "mountpoint"));
+    if (number(all, "recoveries", "distrusted"))
+        printf("  LOST LOG  %.0f times what a dead server left could not be believed: operations since its last commit are lost,\n"
+               "            open files were closed (drover log %s)\n", number(all, "recoveries", "distrusted"), word(all, NULL, "mountpoint"));
+}
+
+static void print_mount(const json_t *all)
+{
+    print_server(all);
+    print_recoveries(all);
+    printf("  log       %.0f operations in the gap, %.1f of %.1f MiB\n", number(all, "plog", "entries"),
+           number(all, "plog", "bytes") / 1048576, number(all, "plog", "capacity") / 1048576);
     double hits = number(all, "cache", "hits"), asked = hits + number(all, "cache", "misses");
     printf("  cache     %.1f of %.1f MiB metadata, %.1f %% hits; data %.1f MiB, %.1f dirty\n", number(all, "cache", "bytes") / 1048576,
            number(all, "cache", "limit") / 1048576, asked ? 100 * hits / asked : 100.0,

@@ -80,6 +80,11 @@ static void fill_pauses(const struct guardian *g, struct control_state *out)
     out->pause_p50_ms = sorted[count / 2];
     out->pause_p99_ms = sorted[MIN(count - 1, count * 99 / 100)];
     out->pause_max_ms = sorted[count - 1];
+    for (uint32_t i = 0, bucket = 0; i < count; i++) {
+        while (sorted[i] > control_bucket_ms[bucket])
+            bucket++;
+        out->pause_buckets[bucket]++;
+    }
 }
 
 static void fill_state(const struct guardian *g, struct control_state *out)
@@ -87,12 +92,26 @@ static void fill_state(const struct guardian *g, struct control_state *out)
     *out = (struct control_state){
         .guardian_pid = getpid(),
         .server_pid = g->server.pid,
+        .standby_pid = g->standby.state == SERVER_WAITING ? g->standby.pid : 0,
         .generation = g->server.generation,
         .recoveries = g->recoveries,
         .serving = g->server.state == SERVER_SERVING,
         .read_only = g->opt.read_only,
     };
+    if (g->legacy) {
+        out->aim_act = g->legacy->aim_act;
+        out->aim_ignore = g->legacy->aim_ignore;
+        out->aim_modify = g->legacy->aim_modify;
+        out->pages_recovered = g->legacy->pages_recovered;
+        out->distrusted = g->legacy->distrusted;
+        out->poisoned = g->legacy->poisoned;
+        out->mended = g->legacy->mended;
+    }
     fill_pauses(g, out);
+    if (g->legacy) {
+        out->crashes = g->legacy->crashes;
+        out->damage = g->legacy->damage;
+    }
     snprintf(out->disk, sizeof(out->disk), "%s", g->opt.disk);
     snprintf(out->mountpoint, sizeof(out->mountpoint), "%s", g->opt.mountpoint);
     snprintf(out->log, sizeof(out->log), "%s", g->log_path);
@@ -112,16 +131,40 @@ static void answer(const struct guardian *g, struct client *client, int rc, cons
     drop(client);
 }
 
-static void ask_server(struct guardian *g, struct client *client)
+static bool put_question(struct guardian *g, struct client *client)
 {
     struct link_head head = {.kind = LINK_STATUS, .ask = ++g->asked};
-    if (g->server.state != SERVER_SERVING ||
-        send(g->server.link_fd, &head, sizeof(head), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
-        answer(g, client, 0, NULL, 0);
-        return;
-    }
     client->ask = head.ask;
+    client->generation = g->server.generation;
+    return send(g->server.link_fd, &head, sizeof(head), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
+static void ask_server(struct guardian *g, struct client *client)
+{
     client->deadline_ns = guardian_now_ns() + STATUS_WAIT_NS;
+    if (g->server.state != SERVER_SERVING || !put_question(g, client))
+        answer(g, client, 0, NULL, 0);
+}
+
+// The server does it, and says what it did.
+static void inject_by_server(struct guardian *g, struct client *client, const struct control_inject *inject)
+{
+    struct {
+        struct link_head head;
+        struct control_inject inject;
+    } message = {{.kind = LINK_INJECT, .ask = ++g->asked, .text_len = sizeof(*inject)}, *inject};
+    static_assert(sizeof(message) == sizeof(message.head) + sizeof(message.inject), "one behind the other");
+    if (!client->may_inject) {
+        answer(g, client, -EPERM, NULL, 0);
+    } else if (g->server.state != SERVER_SERVING ||
+               send(g->server.link_fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        answer(g, client, -ESRCH, NULL, 0);
+    } else {
+        client->ask = message.head.ask;
+        client->injects = true;
+        client->generation = g->server.generation;
+        client->deadline_ns = guardian_now_ns() + STATUS_WAIT_NS;
+    }
 }
 
 static void inject(struct guardian *g, struct client *client, int signal)
@@ -137,13 +180,35 @@ static void inject(struct guardian *g, struct client *client, int signal)
     }
 }
 
+static void upgrade(struct guardian *g, struct client *client)
+{
+    struct err err = {0};
+    int rc = client->may_inject ? upgrade_begin(g, &err) : -EPERM;
+    if (rc < 0)
+        answer(g, client, rc, err.text, strlen(err.text));
+    else
+        client->upgrades = true;
+}
+
+void clients_upgraded(struct guardian *g, int rc, const char *text)
+{
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        if (g->clients[i].fd >= 0 && g->clients[i].upgrades)
+            answer(g, &g->clients[i], rc, text, strlen(text));
+}
+
 void clients_read(struct guardian *g, struct client *client)
 {
-    struct control_ask ask;
-    ssize_t got = recv(client->fd, &ask, sizeof(ask), MSG_DONTWAIT);
+    struct {
+        struct control_ask ask;
+        struct control_inject inject;
+    } packet;
+    ssize_t got = recv(client->fd, &packet, sizeof(packet), MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (got != (ssize_t)sizeof(ask) || ask.magic != CONTROL_MAGIC || client->ask || client->waits) {
+    struct control_ask ask = packet.ask;
+    size_t wanted = got >= (ssize_t)sizeof(ask) && ask.op == CONTROL_INJECT ? sizeof(packet) : sizeof(ask);
+    if (got != (ssize_t)wanted || ask.magic != CONTROL_MAGIC || client->ask || client->waits || client->upgrades) {
         drop(client);
         return;
     }
@@ -156,6 +221,8 @@ void clients_read(struct guardian *g, struct client *client)
     case CONTROL_CRASH: inject(g, client, SIGKILL); break;
     case CONTROL_HANG: inject(g, client, SIGSTOP); break;
     case CONTROL_WAIT: client->waits = true; break;
+    case CONTROL_UPGRADE: upgrade(g, client); break;
+    case CONTROL_INJECT: inject_by_server(g, client, &packet.inject); break;
     default: answer(g, client, -EOPNOTSUPP, NULL, 0);
     }
 }
@@ -167,11 +234,27 @@ void clients_status(struct guardian *g, uint32_t ask, const void *text, size_t l
             answer(g, &g->clients[i], 0, text, len);
 }
 
-void clients_expire(struct guardian *g, uint64_t now_ns)
+void clients_injected(struct guardian *g, uint32_t ask, int rc, const void *text, size_t len)
 {
     for (size_t i = 0; i < CLIENTS_MAX; i++)
-        if (g->clients[i].fd >= 0 && g->clients[i].ask && g->clients[i].deadline_ns <= now_ns)
-            answer(g, &g->clients[i], 0, NULL, 0);
+        if (g->clients[i].fd >= 0 && g->clients[i].ask == ask && ask && g->clients[i].injects)
+            answer(g, &g->clients[i], rc, text, len);
+}
+
+void clients_expire(struct guardian *g, uint64_t now_ns)
+{
+    static const char died[] = "the server died before it answered (drover log says of what)";
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        struct client *client = &g->clients[i];
+        if (client->fd < 0 || !client->ask)
+            continue;
+        if (client->injects && (g->server.pid == 0 || client->generation != g->server.generation))
+            answer(g, client, -ESRCH, died, strlen(died));
+        else if (client->deadline_ns <= now_ns)
+            answer(g, client, client->injects ? -ETIMEDOUT : 0, NULL, 0);
+        else if (client->generation != g->server.generation && g->server.state == SERVER_SERVING && !put_question(g, client))
+            answer(g, client, 0, NULL, 0);      // the one that was asked first has died
+    }
 }
 
 // Takes in whoever knocked while the end came: `drover umount` asks to wait, then unmounts.

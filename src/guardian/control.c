@@ -3,6 +3,7 @@
 #include "guardian/control.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,16 @@
 #include "base/crc32c.h"
 
 #define ID_MAX 80
+
+const char *const control_point_names[CONTROL_POINTS + 1] = {
+    [CONTROL_POINT_PLAN] = "plan", [CONTROL_POINT_APPLY] = "apply", [CONTROL_POINT_REPLY] = "reply",
+    [CONTROL_POINT_COMMIT] = "commit", [CONTROL_POINT_CHECKPOINT] = "checkpoint", [CONTROL_POINT_RECOVERY] = "recovery",
+};
+const char *const control_region_names[CONTROL_REGIONS + 1] = {
+    [CONTROL_HEAP] = "heap", [CONTROL_METADATA] = "metadata", [CONTROL_PLOG] = "plog", [CONTROL_DATA] = "data",
+    [CONTROL_STACK] = "stack", [CONTROL_DESCRIPTORS] = "descriptors",
+};
+const double control_bucket_ms[CONTROL_BUCKETS] = {1, 2, 3, 5, 10, 20, 30, 50, 100, 200, 500, 1000, 10000, INFINITY};
 
 void control_dir(char out[CONTROL_DIR_MAX])
 {
@@ -92,6 +103,16 @@ int control_send(int fd, enum control_op op)
 {
     struct control_ask ask = {.magic = CONTROL_MAGIC, .version = CONTROL_VERSION, .op = op};
     return send(fd, &ask, sizeof(ask), MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int control_send_inject(int fd, const struct control_inject *inject)
+{
+    struct {
+        struct control_ask ask;
+        struct control_inject inject;
+    } packet = {{.magic = CONTROL_MAGIC, .version = CONTROL_VERSION, .op = CONTROL_INJECT}, *inject};
+    static_assert(sizeof(packet) == sizeof(packet.ask) + sizeof(packet.inject), "one behind the other");
+    return send(fd, &packet, sizeof(packet), MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 int control_receive(int fd, int timeout_ms, struct control_answer *answer, char *text)

@@ -2,8 +2,12 @@
 // disk.c - see disk.h.
 //
 // Three locks, for three kinds of others: O_EXCL keeps the kernel's filesystems and raid off a block
-// device, flock() keeps drovers from each other, and a look at loop devices finds mounts of files,
-// which no lock would tell.
+// device, an open-file-description lock keeps drovers from each other, and a look at loop devices finds mounts
+// of files, which no lock would tell.
+//
+// A fourth is for ourselves. Rings cannot be passed on over a socket, so a guardian's successor cannot see what
+// is under way in its predecessor's. But a request under way holds the open file that it works on, and a
+// flock() ends with the last of these: so who gets that lock knows that nothing is under way any more.
 #include "guardian/disk.h"
 
 #include <dirent.h>
@@ -77,23 +81,31 @@ static int measure(int fd, const struct stat *st, struct disk *out, struct err *
     return 0;
 }
 
-static int open_locked(const char *path, bool read_only, struct disk *out, struct err *err)
+static int open_claim(const char *path, bool read_only, struct disk *out, struct err *err)
 {
-    int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | (out->is_block_device ? O_EXCL | O_DIRECT : 0);
-    out->fd = open(path, flags);
-    if (out->fd < 0 && errno == EBUSY)
+    int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | (out->is_block_device ? O_EXCL : 0);
+    struct flock lock = {.l_type = read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+    out->claim_fd = open(path, flags);
+    if (out->claim_fd < 0 && errno == EBUSY)
         return err_set(err, EBUSY, "is in use by the kernel or another program");
-    if (out->fd < 0)
+    if (out->claim_fd < 0)
         return err_set(err, errno, "cannot be opened: %s%s", strerror(errno),
                        errno == EROFS || errno == EACCES ? " (mount with -o ro, or as root)" : "");
-    if (flock(out->fd, LOCK_EX | LOCK_NB) < 0)
+    if (fcntl(out->claim_fd, F_OFD_SETLK, &lock) < 0)
         return err_set(err, EBUSY, "is in use by another drover (drover status lists them)");
     return 0;
 }
 
+static int open_for_io(const char *path, bool read_only, struct disk *out, struct err *err)
+{
+    int flags = (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | (out->is_block_device ? O_DIRECT : 0);
+    out->fd = open(path, flags);
+    return out->fd < 0 ? err_set(err, errno, "cannot be opened for I/O: %s", strerror(errno)) : 0;
+}
+
 int disk_open(const char *path, bool read_only, struct disk *out, struct err *err)
 {
-    *out = (struct disk){.fd = -1};
+    *out = (struct disk){.fd = -1, .claim_fd = -1};
     struct stat st;
     char where[PATH_MAX];
     if (stat(path, &st) < 0)
@@ -106,10 +118,39 @@ int disk_open(const char *path, bool read_only, struct disk *out, struct err *er
 
     int rc = out->is_block_device ? 0 : refuse_loop(&st, err);
     if (rc == 0)
-        rc = open_locked(path, read_only, out, err);
+        rc = open_claim(path, read_only, out, err);
+    if (rc == 0)
+        rc = open_for_io(path, read_only, out, err);
+    if (rc == 0 && flock(out->fd, LOCK_EX | LOCK_NB) < 0)
+        rc = err_set(err, EBUSY, "is in use by another drover (drover status lists them)");
     if (rc == 0)
         rc = measure(out->fd, &st, out, err);
-    if (rc < 0 && out->fd >= 0)
-        close(out->fd);
+    if (rc < 0)
+        disk_close(out);
     return rc;
+}
+
+int disk_adopt(const char *path, bool read_only, struct disk *disk, struct err *err)
+{
+    struct stat now, then;
+    disk->fd = -1;
+    int rc = open_for_io(path, read_only, disk, err);
+    if (rc < 0)
+        return rc;
+    if (fstat(disk->fd, &now) < 0 || fstat(disk->claim_fd, &then) < 0 || now.st_dev != then.st_dev ||
+        now.st_ino != then.st_ino || now.st_rdev != then.st_rdev)
+        return err_set(err, ESTALE, "is another disk than before");
+    while (flock(disk->fd, LOCK_EX) < 0)
+        if (errno != EINTR)
+            return err_set(err, errno, "cannot be locked: %s", strerror(errno));
+    return 0;
+}
+
+void disk_close(struct disk *disk)
+{
+    if (disk->fd >= 0)
+        close(disk->fd);
+    if (disk->claim_fd >= 0)
+        close(disk->claim_fd);
+    disk->fd = disk->claim_fd = -1;
 }

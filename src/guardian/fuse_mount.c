@@ -130,6 +130,9 @@ int fuse_mount(const struct options *opt, int fuse_fd, uint64_t blocks, uint32_t
 
 NO_RETURN static void unmount_child(const char *mountpoint, enum fuse_unmount how)
 {
+    // It may wait for long: not with the disk open, whose lock somebody may wait for.
+    for (int fd = STDERR_FILENO + 1; fd < 256; fd++)
+        close(fd);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -113,6 +113,91 @@ static void a_server_that_says_nothing_does_not_hold_up_the_status(void **state)
     close(link[1]);
 }
 
+static void t_serve(struct rig *r, int link[2])
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, link), 0);
+    r->g->server = (struct server){.state = SERVER_SERVING, .pid = getpid(), .generation = 5, .link_fd = link[0]};
+}
+
+static void a_fault_is_ordered_from_the_server_and_its_answer_passed_on(void **state)
+{
+    struct rig *r = *state;
+    int link[2];
+    struct {
+        struct link_head head;
+        struct control_inject inject;
+    } order;
+    struct control_answer answer;
+    static char text[CONTROL_TEXT_MAX];
+    t_serve(r, link);
+    r->g->clients[0].may_inject = true;
+    assert_int_equal(control_send_inject(r->client, &(struct control_inject){.fault = CONTROL_FAULT_FLIP, .seed = 77}), 0);
+    clients_read(r->g, &r->g->clients[0]);
+    assert_int_equal(recv(link[1], &order, sizeof(order), 0), sizeof(order));
+    assert_int_equal(order.head.kind, LINK_INJECT);
+    assert_int_equal(order.inject.fault, CONTROL_FAULT_FLIP);
+    assert_int_equal(order.inject.seed, 77);
+    clients_injected(r->g, order.head.ask, -ENODATA, "nothing there", 13);
+    assert_int_equal(control_receive(r->client, 1000, &answer, text), 0);
+    assert_int_equal(answer.rc, -ENODATA);
+    assert_string_equal(text, "nothing there");
+    close(link[0]);
+    close(link[1]);
+}
+
+static void a_fault_that_kills_the_server_at_once_is_told_as_such(void **state)
+{
+    struct rig *r = *state;
+    int link[2];
+    struct control_answer answer;
+    static char text[CONTROL_TEXT_MAX];
+    t_serve(r, link);
+    r->g->clients[0].may_inject = true;
+    assert_int_equal(control_send_inject(r->client, &(struct control_inject){.fault = CONTROL_FAULT_FLIP}), 0);
+    clients_read(r->g, &r->g->clients[0]);
+    clients_expire(r->g, guardian_now_ns());
+    assert_int_equal(control_receive(r->client, 0, &answer, NULL), -ETIMEDOUT);
+    r->g->server.generation++;
+    clients_expire(r->g, guardian_now_ns());
+    assert_int_equal(control_receive(r->client, 0, &answer, text), 0);
+    assert_int_equal(answer.rc, -ESRCH);
+    assert_non_null(strstr(text, "died"));
+    close(link[0]);
+    close(link[1]);
+}
+
+static void faults_are_for_root_and_whoever_mounted(void **state)
+{
+    struct rig *r = *state;
+    int link[2];
+    struct control_answer answer;
+    t_serve(r, link);
+    r->g->clients[0].may_inject = false;
+    assert_int_equal(control_send_inject(r->client, &(struct control_inject){.fault = CONTROL_FAULT_CLEAR}), 0);
+    clients_read(r->g, &r->g->clients[0]);
+    assert_int_equal(control_receive(r->client, 1000, &answer, NULL), 0);
+    assert_int_equal(answer.rc, -EPERM);
+    assert_int_equal(recv(link[1], &answer, sizeof(answer), MSG_DONTWAIT), -1);
+    close(link[0]);
+    close(link[1]);
+}
+
+static void pauses_are_sorted_into_buckets(void **state)
+{
+    struct rig *r = *state;
+    struct control_answer answer;
+    const double pauses[] = {0.5, 1, 1.5, 70, 99999};
+    memcpy(r->g->pauses_ms, pauses, sizeof(pauses));
+    r->g->pause_count = ARRAY_LEN(pauses);
+    assert_int_equal(control_send(r->client, CONTROL_STATUS), 0);
+    clients_read(r->g, &r->g->clients[0]);
+    assert_int_equal(control_receive(r->client, 1000, &answer, NULL), 0);
+    assert_int_equal(answer.state.pause_buckets[0], 2);         // to 1 ms
+    assert_int_equal(answer.state.pause_buckets[1], 1);         // to 2 ms
+    assert_int_equal(answer.state.pause_buckets[8], 1);         // to 100 ms
+    assert_int_equal(answer.state.pause_buckets[CONTROL_BUCKETS - 1], 1);
+}
+
 static void who_asked_just_before_the_end_is_told_of_it(void **state)
 {
     struct rig *r = *state;
@@ -207,9 +292,14 @@ static void options_are_understood_or_named_in_the_error(void **state)
     struct err err;
     assert_int_equal(parse(&opt, "ro,cache=64M,noatime,nosuid,hang=3,journal=data,x-systemd.automount,defaults", &err), 0);
     assert_true(opt.read_only && opt.journal_data && opt.hang_s == 3 && opt.cache_bytes == 64u << 20);
+    assert_true(opt.standby && opt.plog_bytes == 32u << 20);
     assert_int_equal(opt.atime, HANDOFF_NOATIME);
     assert_int_equal(opt.mount_flags, MS_RDONLY | MS_NOSUID | MS_NOATIME);
-    const char *const wrong[] = {"cash=64M", "cache=64X", "cache=1M", "hang=0", "hang=-1", "journal=none", "remount,ro",
+    assert_int_equal(parse(&opt, "plog=off", &err), 0);
+    assert_int_equal(opt.plog_bytes, 0);
+    assert_int_equal(parse(&opt, "standby=off,plog=2M", &err), 0);
+    assert_true(!opt.standby && opt.plog_bytes == 2u << 20);
+    const char *const wrong[] = {"cash=64M", "cache=64X", "cache=1M", "hang=0", "hang=-1", "journal=none", "remount,ro", "plog=1K", "plog=on", "standby=1",
                                  "policy=mirror", "workers=3", "user=", "bogus"};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         assert_int_equal(parse(&opt, wrong[i], &err), -EINVAL);
@@ -233,9 +323,12 @@ static void a_disk_that_a_drover_has_is_refused_to_others(void **state)
     err = (struct err){0};
     assert_int_equal(disk_open(path, true, &b, &err), -EBUSY);
     assert_non_null(strstr(err.text, "another drover"));
-    close(a.fd);
+    int under_way = dup(a.fd);      // what a request under way holds
+    disk_close(&a);
+    assert_int_equal(disk_open(path, true, &b, &err), -EBUSY);
+    close(under_way);
     assert_int_equal(disk_open(path, true, &b, &err), 0);
-    close(b.fd);
+    disk_close(&b);
     assert_int_equal(disk_open("/tmp", true, &b, &err), -ENOTBLK);
     close(fd);
     unlink(path);
@@ -247,6 +340,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_a_server_the_status_is_the_guardians_half, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_servers_half_is_passed_on_to_who_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_server_that_says_nothing_does_not_hold_up_the_status, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_fault_is_ordered_from_the_server_and_its_answer_passed_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_fault_that_kills_the_server_at_once_is_told_as_such, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(faults_are_for_root_and_whoever_mounted, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pauses_are_sorted_into_buckets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_asked_just_before_the_end_is_told_of_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(packets_that_are_no_questions_end_the_connection, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_second_guardian_for_a_mount_point_is_refused, set_up, tear_down),

@@ -6,14 +6,17 @@
 #include "base/types.h"
 
 #define HANDOFF_MAGIC 0x64726f766572ull     // "drover"
-#define HANDOFF_VERSION 1u
+#define HANDOFF_VERSION 2u
 
 struct handoff {
+    // The same in every version, so that a program of another one can say that it is.
     uint64_t magic;
     uint32_t version;
     uint32_t bytes;                 // sizeof(struct handoff)
+    int32_t link_fd, log_fd;
 
     uint32_t generation;            // 1 for the first server of a mount
+    bool standby;                   // it waits for its predecessor's death (deathwatch.h)
     uint32_t uid, gid;              // whom to become, when drop_privileges
     bool drop_privileges;
     bool must_drop;                 // the user was named: an error when it is impossible
@@ -22,7 +25,7 @@ struct handoff {
     bool disk_is_block_device;
     uint8_t atime;                  // enum handoff_atime
 
-    int32_t fuse_fd, disk_fd, ring_fd, legacy_fd, log_fd, link_fd, relay_fd;
+    int32_t fuse_fd, disk_fd, ring_fd, legacy_fd, relay_fd;
     int32_t relay_pid;              // to know its own requests by
     uint64_t disk_blocks;
     uint64_t cache_bytes;           // for metadata; data pages are in the legacy

@@ -23,7 +23,8 @@
 
 #define RING_ENTRIES 256
 #define CACHE_MAX (512ull << 20)            // unless `cache=` says otherwise
-#define PAGE_DESC_BYTES 32                  // of cache/page.h, which rounds up by itself
+#define PAGE_EXTRA_BYTES 36                 // room for what cache/page.h keeps of each page, ...
+#define ARENA_EXTRA_BLOCKS 8                // ... and besides; the server checks that it is enough
 #define LOG_BYTES_MAX (16u << 20)
 
 static int open_log(struct guardian *g, struct err *err)
@@ -65,27 +66,37 @@ static uint64_t default_cache(void)
     return MAX(MIN(memory / 8, CACHE_MAX), 32ull << 20);
 }
 
+// Where the parts lie.
+static struct legacy lay_out_legacy(const struct guardian *g)
+{
+    uint64_t pages = g->cache_bytes / 4 * 3 / (BLOCK_BYTES + PAGE_EXTRA_BYTES);
+    struct legacy l = {
+        .magic = LEGACY_MAGIC,
+        .version = LEGACY_VERSION,
+        .header_bytes = BLOCK_BYTES,
+        .records_at = BLOCK_BYTES,
+        .plog_bytes = g->opt.plog_bytes,
+        .arena_bytes = ROUND_UP(pages * PAGE_EXTRA_BYTES, (uint64_t)BLOCK_BYTES) + (pages + ARENA_EXTRA_BLOCKS) * BLOCK_BYTES,
+        .page_count = pages,
+    };
+    l.plog_at = l.records_at + ROUND_UP((uint64_t)LEGACY_RECORDS * LEGACY_RECORD_BYTES, (uint64_t)BLOCK_BYTES);
+    l.arena_at = l.plog_at + ROUND_UP(l.plog_bytes, (uint64_t)BLOCK_BYTES);
+    l.bytes = l.arena_at + l.arena_bytes;
+    return l;
+}
+
 static int make_legacy(struct guardian *g, struct err *err)
 {
     g->cache_bytes = g->opt.cache_bytes ? g->opt.cache_bytes : default_cache();
-    uint64_t pages = g->cache_bytes / 4 * 3 / (BLOCK_BYTES + PAGE_DESC_BYTES);
-    uint64_t arena = ROUND_UP(pages * PAGE_DESC_BYTES, (uint64_t)BLOCK_BYTES) + (pages + 1) * BLOCK_BYTES;
-    uint64_t bytes = BLOCK_BYTES + arena;
+    struct legacy legacy = lay_out_legacy(g);
     g->legacy_fd = memfd_create("drover-legacy", MFD_CLOEXEC);
-    if (g->legacy_fd < 0 || ftruncate(g->legacy_fd, (off_t)bytes) < 0)
+    if (g->legacy_fd < 0 || ftruncate(g->legacy_fd, (off_t)legacy.bytes) < 0)
         return err_set(err, errno, "cannot make the memory that outlives the server: %s", strerror(errno));
     void *header = mmap(NULL, BLOCK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, g->legacy_fd, 0);
     if (header == MAP_FAILED)
         return err_set(err, errno, "cannot map the memory that outlives the server: %s", strerror(errno));
     g->legacy = header;
-    *g->legacy = (struct legacy){
-        .magic = LEGACY_MAGIC,
-        .version = LEGACY_VERSION,
-        .header_bytes = BLOCK_BYTES,
-        .bytes = bytes,
-        .arena_bytes = arena,
-        .page_count = pages,
-    };
+    *g->legacy = legacy;
     return 0;
 }
 
@@ -138,30 +149,42 @@ static int start_relay(struct guardian *g, struct err *err)
     return 0;
 }
 
-// Everything up to the first server. What is open when it fails, exit() closes.
-static int start(struct guardian *g, struct err *err)
+// What outlives a server, made anew.
+static int make_all(struct guardian *g, struct err *err)
 {
     int rc = check_mountpoint(g, err);
     if (rc == 0)
-        rc = spawn_find_server(g, err);
-    if (rc == 0)
-        rc = choose_user(g, err);
-    if (rc == 0)
         rc = open_disk(g, err);
-    if (rc == 0)
-        rc = open_signals(g, err);
     if (rc == 0)
         rc = open_control(g, err);
     if (rc == 0)
         rc = make_legacy(g, err);
     if (rc == 0)
+        rc = g->fuse_fd = fuse_mount_open(err);
+    return MIN(rc, 0);
+}
+
+// Everything up to the first server. What is open when it fails, exit() closes.
+static int start(struct guardian *g, struct err *err)
+{
+    int rc = g->server_fd = spawn_find_server(g->server_path, err);
+    if (rc >= 0)
+        rc = choose_user(g, err);
+    if (rc == 0)
+        rc = open_signals(g, err);
+    int adopted = rc < 0 ? rc : fdstore_adopt(g, err);
+    if (adopted < 0)
+        return adopted;
+    // The mount point of a mount without a server must not be looked at: who looks, waits.
+    rc = adopted ? open_control(g, err) : make_all(g, err);
+    if (rc == 0)
         rc = rt_ring_create(RING_ENTRIES, &g->ring, err);
     if (rc == 0)
-        rc = g->fuse_fd = fuse_mount_open(err);
-    if (rc >= 0)
         rc = start_relay(g, err);
     if (rc < 0)
         return rc;
+    if (adopted)
+        log_warn("event=guardian-replaced generations=%u", g->generations);
     rc = spawn_server(g);
     return rc < 0 ? err_set(err, -rc, "cannot start %s: %s", g->server_path, strerror(-rc)) : 0;
 }
@@ -181,12 +204,13 @@ static int fail(struct guardian *g, const struct err *err)
 // Lets go of the disk before anybody is told that it is free.
 static void release(struct guardian *g)
 {
+    succession_end(g);
     if (g->relay_pid > 0)
         kill(g->relay_pid, SIGKILL);
     close(g->relay_fd);
     close(g->fuse_fd);
     close(g->ring.fd);
-    close(g->disk.fd);
+    disk_close(&g->disk);
     if (g->mounted)
         utab_remove(g->opt.mountpoint);
     clients_end(g);
@@ -201,6 +225,7 @@ int main(int argc, char **argv)
 
     struct err err = {0};
     umask(022);
+    fdstore_open(g);
     int rc = options_parse(&g->opt, argc, argv, &err);
     if (g->opt.ready_fd >= 0)
         fcntl(g->opt.ready_fd, F_SETFD, FD_CLOEXEC);

@@ -11,6 +11,10 @@
 #include "guardian/handoff.h"
 #include "guardian/sys_mount.h"
 
+#define PLOG_MIN (1ull << 20)
+#define PLOG_MAX (4ull << 30)
+#define PLOG_DEFAULT (32ull << 20)
+
 // Words without a value. `flag` is set, or taken away when `clear`.
 static const struct word {
     const char *name;
@@ -116,6 +120,17 @@ static int set_value(struct options *opt, const char *name, const char *value, s
     if (strcmp(name, "cache") == 0) {
         if (!parse_size(value, &opt->cache_bytes) || opt->cache_bytes < 16u << 20)
             return err_set(err, EINVAL, "option cache=%s: not a size (16M or more, as in cache=512M)", value);
+    } else if (strcmp(name, "plog") == 0) {
+        bool off = strcmp(value, "off") == 0;
+        if (off)
+            opt->plog_bytes = 0;
+        else if (!parse_size(value, &opt->plog_bytes) || opt->plog_bytes < PLOG_MIN || opt->plog_bytes > PLOG_MAX)
+            return err_set(err, EINVAL, "option plog=%s: neither off nor a size between 1M and 4G", value);
+        opt->plog_bytes = ROUND_UP(opt->plog_bytes, (uint64_t)BLOCK_BYTES);
+    } else if (strcmp(name, "standby") == 0) {
+        opt->standby = strcmp(value, "on") == 0;
+        if (!opt->standby && strcmp(value, "off") != 0)
+            return err_set(err, EINVAL, "option standby=%s: neither on nor off", value);
     } else if (strcmp(name, "hang") == 0) {
         if (!parse_count(value, 1, 3600, &opt->hang_s))
             return err_set(err, EINVAL, "option hang=%s: not a number of seconds between 1 and 3600", value);
@@ -186,7 +201,7 @@ static int resolve(const char *path, char **out, struct err *err)
 int options_parse(struct options *opt, int argc, char **argv, struct err *err)
 {
     static const struct option longs[] = {{"ready-fd", required_argument, NULL, 'r'}, {0}};
-    *opt = (struct options){.ready_fd = -1, .hang_s = 10, .spin_us = 30};
+    *opt = (struct options){.ready_fd = -1, .hang_s = 10, .spin_us = 30, .plog_bytes = PLOG_DEFAULT, .standby = true};
     for (int c; (c = getopt_long(argc, argv, "fo:", longs, NULL)) != -1;) {
         int rc = 0;
         switch (c) {

@@ -15,6 +15,8 @@ struct options {
     bool hear_syncs;                // mount as fuseblk, which is told of sync(2) (docs/decisions/0004)
     uint8_t atime;                  // enum handoff_atime
     uint64_t cache_bytes;           // 0: decided by the size of the machine's memory
+    uint64_t plog_bytes;            // 0: off, and no standby either
+    bool standby;
     uint64_t spin_us;
     uint32_t hang_s;
     char user[64];                  // "": nobody, when that is possible

@@ -18,7 +18,7 @@
 #define DROVER_LIBEXECDIR "/usr/libexec/drover"
 #endif
 
-int spawn_find_server(struct guardian *g, struct err *err)
+static int find(char out[CONTROL_PATH_MAX], struct err *err)
 {
     char self[PATH_MAX];
     ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -32,26 +32,36 @@ int spawn_find_server(struct guardian *g, struct err *err)
         char *path = NULL;
         if (asprintf(&path, forms[i], self) < 0)
             continue;
-        bool found = strlen(path) < sizeof(g->server_path) && access(path, X_OK) == 0;
+        bool found = strlen(path) < CONTROL_PATH_MAX && access(path, X_OK) == 0;
         if (found)
-            strcpy(g->server_path, path);
+            strcpy(out, path);
         free(path);
         if (found)
             return 0;
     }
-    strcpy(g->server_path, DROVER_LIBEXECDIR "/drover-server");
-    if (access(g->server_path, X_OK) == 0)
+    strcpy(out, DROVER_LIBEXECDIR "/drover-server");
+    if (access(out, X_OK) == 0)
         return 0;
     return err_set(err, ENOENT, "the program drover-server is not in %s nor in %s (install it)", self, DROVER_LIBEXECDIR);
 }
 
-static void fill_handoff(const struct guardian *g, int link_fd, struct handoff *out)
+int spawn_find_server(char out[CONTROL_PATH_MAX], struct err *err)
+{
+    int rc = find(out, err);
+    if (rc < 0)
+        return rc;
+    int fd = open(out, O_PATH | O_CLOEXEC);
+    return fd < 0 ? err_set(err, errno, "%.300s cannot be opened: %s", out, strerror(errno)) : fd;
+}
+
+static void fill_handoff(const struct guardian *g, int link_fd, bool standby, struct handoff *out)
 {
     *out = (struct handoff){
         .magic = HANDOFF_MAGIC,
         .version = HANDOFF_VERSION,
         .bytes = sizeof(*out),
-        .generation = g->server.generation + 1,
+        .generation = g->generations,
+        .standby = standby,
         .uid = g->uid,
         .gid = g->gid,
         .drop_privileges = g->drop_privileges,
@@ -77,10 +87,10 @@ static void fill_handoff(const struct guardian *g, int link_fd, struct handoff *
     snprintf(out->disk, sizeof(out->disk), "%s", g->opt.disk);
 }
 
-static int make_handoff(const struct guardian *g, int link_fd)
+static int make_handoff(const struct guardian *g, int link_fd, bool standby)
 {
     struct handoff handoff;
-    fill_handoff(g, link_fd, &handoff);
+    fill_handoff(g, link_fd, standby, &handoff);
     int fd = memfd_create("drover-handoff", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;
@@ -98,7 +108,7 @@ static void inherit(int fd)
 }
 
 // Between fork and exec: system calls only.
-NO_RETURN static void become_server(const struct guardian *g, int handoff_fd, int link_fd)
+NO_RETURN static void become_server(const struct guardian *g, int program_fd, int handoff_fd, int link_fd)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -113,21 +123,22 @@ NO_RETURN static void become_server(const struct guardian *g, int handoff_fd, in
     dup2(null, STDIN_FILENO);
     dup2(null, STDOUT_FILENO);
     dup2(g->log_fd, STDERR_FILENO);
-    const int fds[] = {handoff_fd, link_fd, g->fuse_fd, g->disk.fd, g->ring.fd, g->legacy_fd, g->log_fd, g->relay_fd};
+    const int fds[] = {handoff_fd, link_fd, g->fuse_fd, g->disk.fd, g->ring.fd, g->legacy_fd, g->log_fd, g->relay_fd,
+                       program_fd};
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         inherit(fds[i]);
     char number[16];
     snprintf(number, sizeof(number), "%d", handoff_fd);
     char *argv[] = {"drover-server", "--handoff", number, NULL};
-    execv(g->server_path, argv);
+    syscall(SYS_execveat, program_fd, "", argv, environ, AT_EMPTY_PATH);
     _exit(127);
 }
 
-static int start(struct guardian *g, int handoff_fd, int link[2])
+static int start(struct guardian *g, struct server *out, int program_fd, int handoff_fd, int link[2])
 {
     pid_t pid = fork();
     if (pid == 0)
-        become_server(g, handoff_fd, link[1]);
+        become_server(g, program_fd, handoff_fd, link[1]);
     if (pid < 0)
         return -errno;
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -137,32 +148,53 @@ static int start(struct guardian *g, int handoff_fd, int link[2])
         return -error;
     }
     fcntl(pidfd, F_SETFD, FD_CLOEXEC);
-    g->server = (struct server){
+    *out = (struct server){
         .state = SERVER_STARTING,
         .pid = pid,
         .pidfd = pidfd,
         .link_fd = link[0],
-        .generation = g->server.generation + 1,
+        .generation = g->generations,
         .received_before = g->legacy->received,
         .answered_before = g->legacy->answered,
         .looked_ns = guardian_now_ns(),
+        .since_ns = guardian_now_ns(),
     };
-    log_info("event=server-started generation=%u pid=%d", g->server.generation, pid);
     return 0;
 }
 
-int spawn_server(struct guardian *g)
+static int spawn(struct guardian *g, struct server *out, int program_fd, bool standby)
 {
     int link[2];
-    g->legacy->beat_ns = 0;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link) < 0)
         return -errno;
-    int handoff_fd = make_handoff(g, link[1]);
-    int rc = handoff_fd < 0 ? handoff_fd : start(g, handoff_fd, link);
+    g->generations++;
+    int handoff_fd = make_handoff(g, link[1], standby);
+    int rc = handoff_fd < 0 ? handoff_fd : start(g, out, program_fd, handoff_fd, link);
     close(link[1]);
     if (rc < 0)
         close(link[0]);
     if (handoff_fd >= 0)
         close(handoff_fd);
     return rc;
+}
+
+int spawn_server(struct guardian *g)
+{
+    g->legacy->beat_ns = 0;
+    int rc = spawn(g, &g->server, g->server_fd, false);
+    if (rc < 0)
+        return rc;
+    log_info("event=server-started generation=%u pid=%d", g->server.generation, g->server.pid);
+    fdstore_put_pid(g, &g->server);
+    return 0;
+}
+
+int spawn_standby(struct guardian *g, struct server *out, int program_fd)
+{
+    int rc = spawn(g, out, program_fd, true);
+    if (rc < 0)
+        return rc;
+    log_info("event=standby-started generation=%u pid=%d", out->generation, out->pid);
+    fdstore_put_pid(g, out);
+    return 0;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// watch.c - the guardian's loop: what the server says, how it dies, whether it hangs, what then.
+// watch.c - the guardian's loop: what the servers say, whether they hang or die; what then is succession.c's.
 //
 // Nothing here waits for the server, for a disk or for a client: every descriptor is non-blocking,
 // and what the kernel may hold up (umount) is a child's work. Whatever a dying server sends is data:
@@ -20,7 +20,7 @@
 #include "guardian/fuse_mount.h"
 #include "guardian/sys_mount.h"
 
-#define PATIENCE_NS 100000000ull    // before the third attempt; twice as long before each further one
+#define IMPATIENT_NS 100000000ull   // the longest sleep while there is no server
 
 uint64_t guardian_now_ns(void)
 {
@@ -49,6 +49,7 @@ static void tell_starter(struct guardian *g, const char *line)
 static void report_serving(struct guardian *g)
 {
     g->was_serving = true;
+    fdstore_ready(g);
     log_info("event=mounted disk=\"%s\" mountpoint=\"%s\" read_only=%d", g->opt.disk, g->opt.mountpoint, g->opt.read_only);
     if (g->opt.foreground) {
         close_ready_fd(g);
@@ -66,10 +67,10 @@ static void report_serving(struct guardian *g)
     tell_starter(g, "ok\n");
 }
 
-// The mount is over, for good or ill.
-static void end(struct guardian *g, int rc, const char *text)
+void watch_end(struct guardian *g, int rc, const char *text)
 {
     g->over = true;
+    fdstore_clear(g);
     g->end_rc = rc;
     if (text != g->end_text)
         snprintf(g->end_text, sizeof(g->end_text), "%s", text);
@@ -92,43 +93,58 @@ static int tell_server(struct guardian *g, enum link_kind kind)
     return send(g->server.link_fd, &head, sizeof(head), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static void on_ready(struct guardian *g, const struct link_head *head)
+static void take_version(struct server *s, const char *text)
+{
+    size_t len = strnlen(text, sizeof(s->version) - 1);
+    for (size_t i = 0; i < len; i++)
+        s->version[i] = text[i] >= ' ' && text[i] <= '~' && text[i] != '"' ? text[i] : '?';
+    s->version[len] = 0;
+}
+
+static int mount_it(struct guardian *g)
 {
     struct err err = {0};
-    if (g->server.state != SERVER_STARTING)
+    int rc = fuse_mount(&g->opt, g->fuse_fd, g->disk.block_count, &g->kernel_dirty_kib, &err);
+    if (rc < 0) {
+        // The server has the volume open: it closes it properly, says LINK_ENDED, and that ends us.
+        snprintf(g->end_text, sizeof(g->end_text), "%s", err.text);
+        g->end_rc = -err.number;
+        return rc;
+    }
+    g->mounted = true;
+    g->legacy->kernel_dirty_kib = g->kernel_dirty_kib;
+    g->legacy->mounted = 1;
+    fdstore_put_all(g);
+    return 0;
+}
+
+static void on_ready(struct guardian *g, struct server *s, const struct link_head *head, const char *text)
+{
+    if (s->state != SERVER_STARTING)
         return;
+    take_version(s, text);
     if (head->rc == LINK_READ_ONLY && !g->mounted) {
         g->opt.read_only = true;
         g->opt.mount_flags |= MS_RDONLY;
     }
-    if (!g->mounted && fuse_mount(&g->opt, g->fuse_fd, g->disk.block_count, &g->kernel_dirty_kib, &err) < 0) {
-        // The server has the volume open: it closes it properly, says LINK_ENDED, and that ends us.
-        snprintf(g->end_text, sizeof(g->end_text), "%s", err.text);
-        g->end_rc = -err.number;
-        if (tell_server(g, LINK_STOP) < 0)
-            watch_kill_server(g, SIGKILL);
-        return;
-    }
-    g->mounted = true;
-    g->server.state = SERVER_MOUNTED;
-    if (tell_server(g, LINK_GO) < 0)
-        watch_kill_server(g, SIGKILL);
+    enum link_kind answer = g->mounted || mount_it(g) == 0 ? LINK_GO : LINK_STOP;
+    if (answer == LINK_GO)
+        s->state = SERVER_MOUNTED;
+    if (tell_server(g, answer) < 0)
+        succession_kill(g, s);
 }
 
-static void on_serving(struct guardian *g)
+static void on_serving(struct guardian *g, struct server *s, const void *bytes, size_t len)
 {
-    if (g->server.state != SERVER_MOUNTED)
+    struct link_serving told = {0};
+    if (s->state != SERVER_MOUNTED)
         return;
-    g->server.state = SERVER_SERVING;
+    memcpy(&told, bytes, MIN(len, sizeof(told)));
+    s->state = SERVER_SERVING;
     if (!g->was_serving)
         report_serving(g);
-    if (!g->pause_began_ns)
-        return;
-    double ms = (double)(guardian_now_ns() - g->pause_began_ns) / 1e6;
-    g->pauses_ms[g->pause_count++ % PAUSES_MAX] = ms;
-    g->recoveries++;
-    g->pause_began_ns = 0;
-    log_info("event=recovered generation=%u pause_ms=%.3f", g->server.generation, ms);
+    succession_serving(g, told.pause_ns);
+    fdstore_save(g);
 }
 
 static void on_ended(struct guardian *g, const struct link_head *head, const char *text)
@@ -140,10 +156,48 @@ static void on_ended(struct guardian *g, const struct link_head *head, const cha
     }
 }
 
-// One message. False when there was none.
-static bool read_link(struct guardian *g)
+static void on_failed(struct guardian *g, struct server *s, const struct link_head *head, const char *text)
 {
-    ssize_t got = recv(g->server.link_fd, g->packet, sizeof(g->packet) - 1, MSG_DONTWAIT);
+    log_error("event=server-failed generation=%u rc=%d why=\"%s\"", s->generation, head->rc, text);
+    if (s == &g->candidate && g->upgrade_from[0]) {
+        char why[600];
+        snprintf(why, sizeof(why), "%.500s; the old program goes on", text);
+        upgrade_failed(g, head->rc < 0 ? head->rc : -EIO, why);
+    } else
+        snprintf(g->end_text, sizeof(g->end_text), "%s", text);
+}
+
+// A standby becomes ready, takes over, or says why it cannot; from then on it speaks as the server.
+static void hear_standby(struct guardian *g, struct server *s, const struct link_head *head, const char *text)
+{
+    switch (head->kind) {
+    case LINK_STANDBY_READY:
+        if (s->state != SERVER_STARTING)
+            return;
+        s->state = SERVER_WAITING;
+        take_version(s, text);
+        g->standby_deaths = 0;
+        break;
+    case LINK_TAKING: succession_taken(g, s, (uint32_t)head->rc); break;
+    case LINK_FAILED: on_failed(g, s, head, text); break;
+    }
+}
+
+static void hear_server(struct guardian *g, struct server *s, const struct link_head *head, const char *text, size_t len)
+{
+    switch (head->kind) {
+    case LINK_READY: on_ready(g, s, head, text); break;
+    case LINK_SERVING: on_serving(g, s, text, len); break;
+    case LINK_STATUS: clients_status(g, head->ask, text, len); break;
+    case LINK_INJECT: clients_injected(g, head->ask, head->rc, text, len); break;
+    case LINK_ENDED: on_ended(g, head, text); break;
+    case LINK_FAILED: on_failed(g, s, head, text); break;
+    }
+}
+
+bool watch_read_link(struct guardian *g, struct server *s)
+{
+    ssize_t got = recv(s->link_fd, g->packet, sizeof(g->packet) - 1, MSG_DONTWAIT);
     struct link_head head;
     if (got < (ssize_t)sizeof(head))
         return false;
@@ -151,113 +205,11 @@ static bool read_link(struct guardian *g)
     size_t len = MIN((size_t)head.text_len, (size_t)got - sizeof(head));
     char *text = (char *)g->packet + sizeof(head);
     text[len] = 0;
-    switch (head.kind) {
-    case LINK_READY: on_ready(g, &head); break;
-    case LINK_SERVING: on_serving(g); break;
-    case LINK_STATUS: clients_status(g, head.ask, text, len); break;
-    case LINK_ENDED: on_ended(g, &head, text); break;
-    case LINK_FAILED:
-        log_error("event=server-failed generation=%u rc=%d why=\"%s\"", g->server.generation, head.rc, text);
-        snprintf(g->end_text, sizeof(g->end_text), "%s", text);
-        break;
-    }
+    if (s == &g->server)
+        hear_server(g, s, &head, text, len);
+    else
+        hear_standby(g, s, &head, text);
     return true;
-}
-
-// --- death --------------------------------------------------------------------------------------
-
-void watch_kill_server(struct guardian *g, int signal)
-{
-    g->server.was_killed_by_us = true;
-    if (g->server.pid > 0)
-        kill(g->server.pid, signal);
-}
-
-// Notes one more; true when `limit` of them lie within the brake's time.
-static bool too_many(struct deaths *deaths, uint32_t limit)
-{
-    uint64_t now = guardian_now_ns();
-    uint32_t oldest = (deaths->count + 1 + OWN_CRASHES - limit) % OWN_CRASHES;
-    deaths->at_ns[deaths->count++ % OWN_CRASHES] = now;
-    return deaths->count >= limit && now - deaths->at_ns[oldest] < BRAKE_NS;
-}
-
-// The clients get errors from here on; whoever waits gets the reason.
-static void give_up(struct guardian *g, const char *why)
-{
-    char text[sizeof(g->end_text)];
-    snprintf(text, sizeof(text), "%.200s%s%.250s", why, g->end_text[0] ? ": " : "", g->end_text);
-    log_error("event=giving-up mountpoint=\"%s\" why=\"%s\" what=\"the mount answers with errors from now on; unmount it, then run drover fsck\"",
-              g->opt.mountpoint, text);
-    if (g->relay_pid > 0)
-        kill(g->relay_pid, SIGKILL);
-    if (g->mounted)
-        g->unmount_pid = fuse_unmount_begin(g->opt.mountpoint, FUSE_UNMOUNT_ABORT);
-    end(g, -EIO, text);
-}
-
-static void describe_death(const siginfo_t *info, char *out, size_t size)
-{
-    if (info->si_code == CLD_EXITED)
-        snprintf(out, size, "exit=%d", info->si_status);
-    else
-        snprintf(out, size, "signal=%d", info->si_status);
-}
-
-static void restart(struct guardian *g)
-{
-    int rc = spawn_server(g);
-    if (rc == 0)
-        return;
-    log_error("event=server-not-started errno=%d", -rc);
-    if (too_many(&g->quick, QUICK_DEATHS))
-        give_up(g, "no server can be started");
-    // Otherwise the loop's next turn tries again.
-}
-
-static void on_death(struct guardian *g)
-{
-    siginfo_t info = {0};
-    if (waitid(P_PID, (id_t)g->server.pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
-        return;
-    while (read_link(g))            // its last words
-        ;
-    struct server dead = g->server;
-    bool serving = dead.state == SERVER_SERVING;
-    close(dead.pidfd);
-    close(dead.link_fd);
-    g->server.pid = 0;
-    g->server.state = SERVER_NONE;
-    if (dead.state == SERVER_ENDED) {
-        end(g, g->end_rc, g->end_text);
-        return;
-    }
-
-    char how[32];
-    describe_death(&info, how, sizeof(how));
-    if (!g->mounted) {
-        char text[sizeof(g->end_text)];
-        snprintf(text, sizeof(text), "the server died while opening the volume (%s, see %.200s)", how, g->log_path);
-        end(g, g->end_rc ? g->end_rc : -EIO, g->end_text[0] ? g->end_text : text);
-        return;
-    }
-    log_warn("event=server-died generation=%u pid=%d %s", dead.generation, dead.pid, how);
-    if (!g->pause_began_ns)
-        g->pause_began_ns = guardian_now_ns();
-    bool own_fault = !dead.was_killed_by_us && !(info.si_code != CLD_EXITED && info.si_status == SIGKILL);
-    // One that had work and finished none of it dies of that work.
-    bool stuck = g->legacy->received != dead.received_before && g->legacy->answered == dead.answered_before;
-    bool useless = !serving || (own_fault && stuck);
-    if (!useless)
-        g->quick.count = 0;
-    if (useless && too_many(&g->quick, QUICK_DEATHS))
-        give_up(g, "the server died again and again without serving");
-    else if (own_fault && too_many(&g->own, OWN_CRASHES))
-        give_up(g, "the server crashed too often");
-    else if (useless && g->quick.count > 1)     // what stopped it may pass
-        g->restart_at_ns = guardian_now_ns() + (PATIENCE_NS << (g->quick.count - 2));
-    else
-        restart(g);
 }
 
 // --- hangs --------------------------------------------------------------------------------------
@@ -281,9 +233,14 @@ static void watch_beat(struct guardian *g, uint64_t tick_ns)
         return;
     log_warn("event=server-hangs generation=%u pid=%d still_ms=%llu", s->generation, s->pid,
              (unsigned long long)(s->still_ns / 1000000));
-    if (!g->pause_began_ns)
+    if (!g->pause_began_ns) {
         g->pause_began_ns = now - s->still_ns;
-    watch_kill_server(g, SIGKILL);
+        g->pause_attempts = 0;
+        g->pause_cause = "hung";
+        g->pause_is_of_hang = true;
+    }
+    g->legacy->death = DEATH_HUNG;  // before it dies: whoever wakes up then reads it
+    succession_kill(g, s);
 }
 
 // --- signals and children ---------------------------------------------------------------------------
@@ -294,7 +251,7 @@ static void ask_to_end(struct guardian *g)
         g->end_rc = -EINTR;
         snprintf(g->end_text, sizeof(g->end_text), "interrupted");
         if (g->server.pid == 0 || tell_server(g, LINK_STOP) < 0)
-            watch_kill_server(g, SIGKILL);
+            succession_kill(g, &g->server);
     } else if (g->unmount_pid <= 0) {
         g->unmount_pid = fuse_unmount_begin(g->opt.mountpoint, FUSE_UNMOUNT_OR_DETACH);
     }
@@ -327,40 +284,81 @@ static void on_signal(struct guardian *g)
 
 // --- the loop -----------------------------------------------------------------------------------
 
+enum { SIGNALS, LISTEN, SERVER, STANDBY, CANDIDATE, CORPSES, CLIENTS = CORPSES + CORPSES_MAX };
+
+static void fill(const struct guardian *g, struct pollfd deaths[], struct pollfd links[])
+{
+    const struct server *const servers[] = {&g->server, &g->standby, &g->candidate};
+    deaths[SIGNALS] = (struct pollfd){.fd = g->signal_fd, .events = POLLIN};
+    deaths[LISTEN] = (struct pollfd){.fd = g->listen_fd, .events = POLLIN};
+    for (size_t i = 0; i < ARRAY_LEN(servers); i++) {
+        deaths[SERVER + i] = (struct pollfd){.fd = servers[i]->pid ? servers[i]->pidfd : -1, .events = POLLIN};
+        links[i] = (struct pollfd){.fd = servers[i]->pid ? servers[i]->link_fd : -1, .events = POLLIN};
+    }
+    for (size_t i = 0; i < CORPSES_MAX; i++)
+        deaths[CORPSES + i] = (struct pollfd){.fd = g->corpses[i].server.pid ? g->corpses[i].server.pidfd : -1, .events = POLLIN};
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        deaths[CLIENTS + i] = (struct pollfd){.fd = g->clients[i].fd, .events = POLLIN};
+}
+
+// What the servers say and how they die. One thing a turn, as each may move servers to other places; what a
+// standby says comes first, for it says it earlier than its predecessor's end is known. False: nothing.
+static bool serve_servers(struct guardian *g, const struct pollfd fds[], const struct pollfd links[])
+{
+    struct server *const standbys[] = {&g->standby, &g->candidate};
+    for (size_t i = 0; i < ARRAY_LEN(standbys); i++)
+        if ((links[1 + i].revents & POLLIN) && watch_read_link(g, standbys[i]))
+            return true;
+    if (fds[SERVER].revents) {
+        succession_server_died(g);
+        return true;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(standbys); i++) {
+        if (fds[STANDBY + i].revents) {
+            succession_standby_died(g, standbys[i]);
+            return true;
+        }
+    }
+    for (size_t i = 0; i < CORPSES_MAX; i++)
+        if (fds[CORPSES + i].revents)
+            succession_corpse_died(g, &g->corpses[i]);
+    return (links[0].revents & POLLIN) && watch_read_link(g, &g->server);
+}
+
+static void serve_others(struct guardian *g, const struct pollfd fds[])
+{
+    if (fds[SIGNALS].revents)
+        on_signal(g);
+    if (fds[LISTEN].revents)
+        clients_accept(g);
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        if (fds[CLIENTS + i].revents && g->clients[i].fd == fds[CLIENTS + i].fd)
+            clients_read(g, &g->clients[i]);
+}
+
 static void turn(struct guardian *g, uint64_t tick_ns)
 {
-    enum { SIGNALS, LISTEN, PIDFD, LINK, CLIENTS };
-    struct pollfd fds[CLIENTS + CLIENTS_MAX] = {
-        [SIGNALS] = {.fd = g->signal_fd, .events = POLLIN},
-        [LISTEN] = {.fd = g->listen_fd, .events = POLLIN},
-        [PIDFD] = {.fd = g->server.pid ? g->server.pidfd : -1, .events = POLLIN},
-        [LINK] = {.fd = g->server.pid ? g->server.link_fd : -1, .events = POLLIN},
-    };
-    for (size_t i = 0; i < CLIENTS_MAX; i++)
-        fds[CLIENTS + i] = (struct pollfd){.fd = g->clients[i].fd, .events = POLLIN};
-    uint64_t sleep_ns = g->server.pid ? tick_ns : MIN(tick_ns, PATIENCE_NS);
-    int ready = poll(fds, ARRAY_LEN(fds), (int)(sleep_ns / 1000000));
-    if (ready > 0) {
-        if (fds[PIDFD].revents) {
-            on_death(g);            // first of all: somebody waits for the successor
-            return;
-        }
-        if ((fds[LINK].revents & POLLHUP) && !(fds[LINK].revents & POLLIN))
-            poll(NULL, 0, 1);       // it closed its end and is about to die
-        if (fds[LINK].revents & POLLIN)
-            read_link(g);
-        if (fds[SIGNALS].revents)
-            on_signal(g);
-        if (fds[LISTEN].revents)
-            clients_accept(g);
-        for (size_t i = 0; i < CLIENTS_MAX; i++)
-            if (fds[CLIENTS + i].revents && g->clients[i].fd == fds[CLIENTS + i].fd)
-                clients_read(g, &g->clients[i]);
+    enum { LINKS = CLIENTS + CLIENTS_MAX, ALL = LINKS + 3 };
+    struct pollfd fds[ALL];
+    fill(g, fds, fds + LINKS);
+    uint64_t sleep_ns = g->server.pid && (g->standby.pid || !g->opt.standby) ? tick_ns : MIN(tick_ns, IMPATIENT_NS);
+    if (poll(fds, ALL, (int)(sleep_ns / 1000000)) > 0) {
+        bool hung_up = false;       // it closed its end and is about to die
+        for (size_t i = LINKS; i < ALL; i++)
+            hung_up |= (fds[i].revents & (POLLHUP | POLLIN)) == POLLHUP;
+        bool moved = serve_servers(g, fds, fds + LINKS);
+        if (!moved)
+            serve_others(g, fds);
+        if (hung_up && !moved)
+            poll(NULL, 0, 1);
     }
-    clients_expire(g, guardian_now_ns());
+    uint64_t now = guardian_now_ns();
+    clients_expire(g, now);
     watch_beat(g, tick_ns);
-    if (g->server.pid == 0 && !g->over && guardian_now_ns() >= g->restart_at_ns)
-        restart(g);
+    if (g->over)
+        return;
+    upgrade_turn(g, now);
+    succession_turn(g, now);
 }
 
 int watch_run(struct guardian *g)

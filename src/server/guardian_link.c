@@ -2,7 +2,7 @@
 // guardian_link.c - the server's end of the link (guardian/link.h).
 //
 // When the guardian dies the server goes on serving: it has all descriptors, and a mount without
-// guardian is better than none. Only nobody will come after it.
+// guardian is better than none. Only its standby will come after it, if there is one, and then nobody.
 #include "server/server.h"
 
 #include <string.h>
@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/log.h"
+#include "server/inject.h"
 
 static void put(struct server *s, const struct link_head *head, const char *text)
 {
@@ -25,6 +26,13 @@ void guardian_tell(struct server *s, enum link_kind kind, int rc, const char *te
     put(s, &head, text);
 }
 
+void guardian_tell_serving(struct server *s)
+{
+    struct link_serving serving = {.pause_ns = server_now_ns() - s->began_ns};
+    struct link_head head = {.kind = LINK_SERVING, .text_len = sizeof(serving)};
+    put(s, &head, (const char *)&serving);
+}
+
 static void answer_status(struct server *s, uint32_t ask)
 {
     char *json = status_json(s);
@@ -36,12 +44,21 @@ static void answer_status(struct server *s, uint32_t ask)
     free(json);
 }
 
+static void answer_inject(struct server *s, uint32_t ask, const struct control_inject *inject)
+{
+    char text[INJECT_TEXT_MAX];
+    struct link_head head = {.kind = LINK_INJECT, .ask = ask, .rc = inject_obey(s, inject, text)};
+    head.text_len = (uint32_t)strlen(text);
+    put(s, &head, text);
+    inject_answered(s);
+}
+
 static void lose_guardian(struct server *s)
 {
     s->guardian_gone = true;
     rt_unwatch(s->rt, s->handoff->link_fd);
-    log_error("event=guardian-died what=\"serving goes on, but nobody will restart this server\"");
-    if (!s->may_go) {               // it will never mount
+    log_error("event=guardian-died what=\"serving goes on, but after the standby nobody will restart this server\"");
+    if (!s->legacy->mounted) {      // it will never mount
         s->must_stop = true;
         waitq_wake_all(s->rt, &s->news);
     }
@@ -50,12 +67,16 @@ static void lose_guardian(struct server *s)
 static void on_readable(void *arg, uint32_t events)
 {
     struct server *s = arg;
-    struct link_head head;
-    ssize_t got = recv(s->handoff->link_fd, &head, sizeof(head), MSG_DONTWAIT);
+    struct {
+        struct link_head head;
+        struct control_inject inject;
+    } message = {0};
+    ssize_t got = recv(s->handoff->link_fd, &message, sizeof(message), MSG_DONTWAIT);
+    struct link_head head = message.head;
     (void)events;
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    if (got != (ssize_t)sizeof(head)) {
+    if (got < (ssize_t)sizeof(head)) {
         lose_guardian(s);
         return;
     }
@@ -65,7 +86,9 @@ static void on_readable(void *arg, uint32_t events)
         s->kernel_dirty_max = (uint64_t)head.ask << 10;
         break;
     case LINK_STOP: s->must_stop = true; break;
+    case LINK_HAND_OVER: life_hand_over(s); return;
     case LINK_STATUS: answer_status(s, head.ask); return;
+    case LINK_INJECT: answer_inject(s, head.ask, &message.inject); return;
     default: return;
     }
     waitq_wake_all(s->rt, &s->news);

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 // main.c - drover-server: takes what the guardian hands it, and builds the stack from disk to door.
 //
-// Everything that needs the outside world happens before sandbox_enter(); no byte of the disk is
-// read before it. Order of construction is order of layers, destruction is its reverse.
+// Everything that needs the outside world happens before sandbox_enter(), and nothing that needs the disk:
+// up to there a standby goes, too, and then waits. No byte of the disk is read, and no part of the
+// legacy written, by a server that does not own the mount. Order of construction is order of layers, destruction
+// is its reverse.
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -16,41 +19,50 @@
 #include "cache/page.h"
 #include "dev/dev.h"
 #include "dev/uring.h"
+#include "guardian/deathwatch.h"
+#include "server/inject.h"
 #include "server/server.h"
 #include "shepherd/shepherd.h"
+
+uint64_t server_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+// A handoff of another version has the same beginning: enough to say so.
+static void refuse_handoff(const struct handoff *handoff)
+{
+    char text[160];
+    struct link_head head = {.kind = LINK_FAILED, .rc = -EPROTO};
+    head.text_len = (uint32_t)snprintf(text, sizeof(text), "this is version %s with handoff layout %u, the guardian has %u",
+                                       DROVER_VERSION, HANDOFF_VERSION, handoff->version);
+    struct iovec iov[2] = {{&head, sizeof(head)}, {text, head.text_len}};
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = 2};
+    if (sendmsg(handoff->link_fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        fprintf(stderr, "drover-server: %s\n", text);
+}
 
 static const struct handoff *map_handoff(int fd)
 {
     struct stat st;
-    if (fstat(fd, &st) < 0 || st.st_size != (off_t)sizeof(struct handoff))
+    if (fstat(fd, &st) < 0 || st.st_size < (off_t)offsetof(struct handoff, generation))
         return NULL;
     const struct handoff *handoff = mmap(NULL, sizeof(*handoff), PROT_READ, MAP_SHARED, fd, 0);
-    if (handoff == MAP_FAILED || handoff->magic != HANDOFF_MAGIC || handoff->version != HANDOFF_VERSION ||
-        handoff->bytes != sizeof(*handoff))
+    if (handoff == MAP_FAILED || handoff->magic != HANDOFF_MAGIC)
         return NULL;
-    return handoff;
-}
-
-static int map_legacy(struct server *s, struct err *err)
-{
-    struct stat st;
-    if (fstat(s->handoff->legacy_fd, &st) < 0 || st.st_size < (off_t)BLOCK_BYTES)
-        return err_set(err, EINVAL, "the guardian's memory is missing");
-    struct legacy *legacy = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, s->handoff->legacy_fd, 0);
-    if (legacy == MAP_FAILED)
-        return err_set(err, errno, "cannot map the guardian's memory: %s", strerror(errno));
-    if (legacy->magic != LEGACY_MAGIC || legacy->version != LEGACY_VERSION || legacy->bytes != (uint64_t)st.st_size ||
-        legacy->header_bytes != BLOCK_BYTES || legacy->arena_bytes > legacy->bytes - BLOCK_BYTES)
-        return err_set(err, EINVAL, "the guardian's memory is not of this version");
-    s->legacy = legacy;
-    return 0;
+    if (handoff->version == HANDOFF_VERSION && handoff->bytes == sizeof(*handoff) && st.st_size == (off_t)sizeof(*handoff))
+        return handoff;
+    refuse_handoff(handoff);
+    return NULL;
 }
 
 static int make_worker(struct server *s, struct err *err)
 {
     struct rt_ring ring = {.fd = s->handoff->ring_fd};
     memcpy(&ring.params, s->handoff->ring_params, sizeof(ring.params));
-    int rc = rt_create(&ring, &s->rt, err);     // waits for what a predecessor still has in flight
+    int rc = rt_create_waiting(&ring, &s->rt, err);
     if (rc < 0)
         return rc;
     rt_set_heartbeat(s->rt, &s->legacy->beat_ns);
@@ -69,12 +81,6 @@ static int make_stack(struct server *s, struct err *err)
         return err_set(err, -rc, "%s cannot be used: %s", h->disk, strerror(-rc));
     s->shep = shep_create(s->rt, s->dev);
     s->bufs = buf_cache_create(s->rt, s->shep, h->cache_bytes);
-    uint64_t pages = s->legacy->page_count;
-    while (pages && page_arena_bytes(pages) > s->legacy->arena_bytes)
-        pages--;
-    if (pages < 1024)
-        return err_set(err, EINVAL, "the cache is too small (cache=16M or more)");
-    s->pages = page_pool_create((uint8_t *)s->legacy + s->legacy->header_bytes, pages);
     return 0;
 }
 
@@ -87,9 +93,10 @@ static void destroy_stack(struct server *s)
     rt_destroy(s->rt);
 }
 
+// Up to where a standby waits.
 static int build(struct server *s, struct err *err)
 {
-    int rc = map_legacy(s, err);
+    int rc = legacy_map(s, err);
     if (rc == 0)
         rc = make_worker(s, err);
     if (rc == 0)
@@ -98,9 +105,26 @@ static int build(struct server *s, struct err *err)
         rc = guardian_link_open(s);
     if (rc == 0)
         rc = relay_client_open(s);
+    if (rc == 0)
+        rc = deathwatch_register(&s->legacy->owner.word);
     if (rc < 0)
         return err_set(err, -rc, "cannot start: %s", strerror(-rc));
+    crash_open(s);
+    inject_open(s);
     return sandbox_enter(s->handoff, err);
+}
+
+// From here on the mount is ours. First the fence: what the predecessor has under way comes to its end.
+static int own(struct server *s, struct err *err)
+{
+    if (s->handoff->standby)
+        standby_wait(s);
+    else if (deathwatch_claim(&s->legacy->owner.word) < 0)
+        return err_set(err, EBUSY, "another server owns the mount");
+    legacy_own(s);
+    rt_set_tag_word(s->rt, &s->legacy->running);
+    int rc = rt_fence(s->rt, err);
+    return rc < 0 ? rc : legacy_open(s, err);
 }
 
 int main(int argc, char **argv)
@@ -110,6 +134,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "drover-server: is started by drover-guardian, which drover mount starts\n");
         return 2;
     }
+    prctl(PR_SET_NAME, "drover-server");        // it was started by a descriptor
     log_open(handoff->log_fd, "server");
     tzset();                        // the C library reads a file for it; afterwards none can be opened
     // The kernel must not wait for this process's write-back to free memory that this process wants.
@@ -118,7 +143,8 @@ int main(int argc, char **argv)
     struct err err = {0};
     struct server *server = xcalloc(1, sizeof(*server));
     *server = (struct server){.handoff = handoff, .living = true, .exit_code = 1};
-    if (build(server, &err) < 0) {
+    server->began_ns = server_now_ns();
+    if (build(server, &err) < 0 || own(server, &err) < 0) {
         log_error("event=server-not-built why=\"%s\"", err.text);
         guardian_tell(server, handoff->generation == 1 ? LINK_ENDED : LINK_FAILED, -err.number, err.text);
         return 1;

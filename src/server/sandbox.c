@@ -12,6 +12,7 @@
 #include <seccomp.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "base/log.h"
@@ -80,6 +81,15 @@ static int forbid_calls(struct err *err)
     return rc < 0 ? err_set(err, -rc, "cannot enter the sandbox: %s", strerror(-rc)) : 0;
 }
 
+// Writing the memory out would hold up the end for seconds. A limit of 1 keeps also programs away that
+// the system would hand it to.
+static void leave_no_core(void)
+{
+    struct rlimit limit = {1, 1};
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &limit) < 0)
+        log_warn("event=core-not-refused errno=%d", errno);
+}
+
 int sandbox_enter(const struct handoff *h, struct err *err)
 {
     int rc = become(h, err);
@@ -92,6 +102,7 @@ int sandbox_enter(const struct handoff *h, struct err *err)
         log_warn("event=no-sandbox why=\"built with a sanitizer\"");
         return 0;
     }
+    leave_no_core();
     forbid_paths();
     return forbid_calls(err);
 }

@@ -54,17 +54,28 @@ static json_t *door_json(const struct server *s)
     struct fuse_door_stats stats = {0};
     if (s->door)
         stats = fuse_door_stats(s->door);
-    return json_pack("{s:I, s:I, s:I, s:I}", "requests", count(stats.requests), "resent", count(stats.resent),
-                     "malformed", count(stats.malformed), "in_flight", count(stats.in_flight));
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "requests", count(stats.requests), "resent", count(stats.resent),
+                     "from_records", count(stats.from_records), "malformed", count(stats.malformed),
+                     "in_flight", count(stats.in_flight));
+}
+
+// Entries are numbered without a gap, and the oldest is at the head.
+static json_t *plog_json(const struct server *s)
+{
+    const struct plog *log = &s->plog;
+    uint64_t slots = log->head ? plog_used(log) : 0;
+    uint64_t entries = slots ? *log->sequence + 1 - log->slots[log->head->head % log->slot_count].seq : 0;
+    return json_pack("{s:I, s:I, s:I}", "entries", count(MIN(entries, slots)), "bytes", count(slots * sizeof(*log->slots)),
+                     "capacity", count(log->head ? log->slot_count * sizeof(*log->slots) : 0));
 }
 
 char *status_json(const struct server *s)
 {
     if (!s->fs)
         return NULL;
-    json_t *all = json_pack("{s:o, s:o, s:{s:I, s:I}, s:{s:s}, s:[o], s:[], s:o}",
+    json_t *all = json_pack("{s:o, s:o, s:o, s:{s:s}, s:[o], s:[], s:o}",
                             "cache", cache_json(s), "journal", journal_json(s),
-                            "plog", "entries", count(0), "bytes", count(0),
+                            "plog", plog_json(s),
                             "policy", "name", "plain",
                             "disks", disk_json(s), "damaged_files", "fuse", door_json(s));
     char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;

@@ -17,7 +17,8 @@ installed=$root$prefix/bin/drover
 install_it() { DESTDIR=$root meson install -C "$build" --no-rebuild; }
 all_there() {
     for file in bin/drover libexec/drover/drover-guardian libexec/drover/drover-server share/man/man1/drover.1 \
-                share/man/man8/mount.drover.8 share/bash-completion/completions/drover; do
+                share/man/man8/mount.drover.8 share/bash-completion/completions/drover \
+                lib/systemd/system/drover@.service; do
         [ -s "$root$prefix/$file" ] || { echo "$prefix/$file is missing"; return 1; }
     done
     for name in $names; do
@@ -25,7 +26,7 @@ all_there() {
     done
 }
 # Programs and links that nobody has listed above would be tests or tools that slipped in.
-nothing_else() { [ "$(find "$root" ! -type d | wc -l)" = 12 ] || { find "$root" ! -type d; return 1; }; }
+nothing_else() { [ "$(find "$root" ! -type d | wc -l)" = 13 ] || { find "$root" ! -type d; return 1; }; }
 completes() {
     bash -c '. "$1"; COMP_WORDS=(drover um); COMP_CWORD=1; _drover; [ "${COMPREPLY[*]}" = umount ]' bash "$root$prefix/share/bash-completion/completions/drover"
 }
