@@ -5,7 +5,7 @@ BUILD  ?= build
 # mount(8) finds its helpers in /sbin alone; a prefix for oneself leaves the system alone.
 HELPERDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/sbin,$(PREFIX)/sbin)
 
-.PHONY: help all deps demo check sim campaign bench bench-scale fuzz install clean
+.PHONY: help all deps demo check sim campaign campaign-sim campaign-crash campaign-memory bench bench-scale fuzz install clean
 
 help:           ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -25,10 +25,18 @@ check: deps     ## every test that fits in some minutes; closes with N passed, N
 sim: all        ## replay one seed of the simulator: make sim SEED=7
 	$(BUILD)/tests/sim/sim --seed $(or $(SEED),1) --verbose
 
-campaign: all   ## ten thousand seeds of the simulator with power cuts (about an hour)
+campaign: campaign-sim campaign-crash campaign-memory ## all campaigns, hours: simulator, real programs, memory damage
+
+campaign-sim: all ## ten thousand seeds of the simulator with power cuts (about an hour)
 	$(BUILD)/tests/sim/sim --seeds $(or $(SEEDS),1-10000)
 
-bench: all      ## drover beside the kernel's ext4 and fuse2fs; prints ratios
+campaign-crash: all ## CASES (30000) runs of real programs, the server killed after every operation; continued where it was ended
+	python3 tests/campaign/crash.py $(BUILD) --cases $(or $(CASES),30000) --jobs $(or $(JOBS),2) --results $(BUILD)/campaign-crash.jsonl --keep $(BUILD)/campaign-crash
+
+campaign-memory: all ## FLIPS (3000) flipped bits in the server's memory, each classified; continued where it was ended
+	python3 tests/campaign/memory.py $(BUILD) --flips $(or $(FLIPS),3000) --jobs $(or $(JOBS),2) --results $(BUILD)/campaign-memory.jsonl --keep $(BUILD)/campaign-memory
+
+bench: all      ## drover beside ext4 and fuse2fs, protection on beside off, pauses; prints ratios
 	@bench/bench.sh $(BUILD)
 
 bench-scale: all ## what an operation costs as volumes, directories and files grow

@@ -75,6 +75,9 @@ static void add_write(struct sim_dev *s, struct request *request, uint64_t block
 
 static YIELDS int finish(struct sim_dev *s, const struct request *request, bool stable)
 {
+    struct list *node = request->count ? &request->first->of_disk : NULL;
+    for (uint64_t i = 0; i < request->count; i++, node = node->next)
+        LIST_ENTRY(node, struct sim_write, of_disk)->fua = stable;
     count_step(s);
     if (!pass_time(s))
         return -EIO;

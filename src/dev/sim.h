@@ -41,10 +41,16 @@ uint64_t sim_disk_write_count(const struct sim_disk *disk);
 // The power fails when the `nth` step from now begins (1: the next one): the write is under way
 // already, then `halt` of the device is called and does not return. 0: no more.
 void sim_disk_cut_after(struct sim_disk *disk, uint64_t nth);
+// Called with every step, when it has begun: a test may stop its worker there (rt_sim_halt). NULL: nobody.
+void sim_disk_on_step(struct sim_disk *disk, void (*hook)(void *arg), void *arg);
 // Decides the fate of everything that is not stable; what is left is stable. Call it after the
 // worker stopped (rt_sim_halt, rt_sim_abandon). A fibre that survived gets -EIO for its request.
 // The same history and the same chance give the same content.
 void sim_disk_power_cut(struct sim_disk *disk, struct prng *chance);
+// The process that wrote has died and the disk has not: of its requests under way each is done now, in any
+// order, or (when some_lost) perhaps was never handed to the disk. FUA is honoured, no flush ends. What
+// was acknowledged stays as it is: a power cut may still take it. Call it where sim_disk_power_cut() would be.
+void sim_disk_land(struct sim_disk *disk, struct prng *chance, bool some_lost);
 // A power cut keeps or loses writes of this block, but does not tear them: what ext4 assumes of its
 // superblock, of which there is no second current copy. UINT64_MAX: no such block (the default).
 void sim_disk_keep_whole(struct sim_disk *disk, uint64_t block);

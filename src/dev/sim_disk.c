@@ -117,7 +117,16 @@ void sim_disk_poke(struct sim_disk *disk, uint64_t block, const void *bytes)
 
 bool sim_disk_step(struct sim_disk *disk)
 {
-    return ++disk->steps == disk->cut_at;
+    bool cut = ++disk->steps == disk->cut_at;
+    if (disk->on_step)
+        disk->on_step(disk->on_step_arg);
+    return cut;
+}
+
+void sim_disk_on_step(struct sim_disk *disk, void (*hook)(void *arg), void *arg)
+{
+    disk->on_step = hook;
+    disk->on_step_arg = arg;
 }
 
 void sim_disk_cut_after(struct sim_disk *disk, uint64_t nth)
@@ -128,7 +137,7 @@ void sim_disk_cut_after(struct sim_disk *disk, uint64_t nth)
 struct sim_write *sim_write_begin_take(struct sim_disk *disk, uint64_t nr, uint8_t *bytes)
 {
     struct sim_write *write = xcalloc(1, sizeof(*write));
-    *write = (struct sim_write){.block = sim_block_get(disk, nr), .bytes = bytes};
+    *write = (struct sim_write){.block = sim_block_get(disk, nr), .bytes = bytes, .request = disk->steps};
     list_push_back(&write->block->writes, &write->of_block);
     list_push_back(&disk->under_way, &write->of_disk);
     disk->unstable++;
@@ -230,6 +239,36 @@ static void decide_all(struct sim_disk *disk, struct list *writes, struct prng *
         while (!list_empty(&block->writes))
             write_free(disk, LIST_ENTRY(block->writes.next, struct sim_write, of_block));
     }
+}
+
+static struct sim_write *draw_under_way(struct sim_disk *disk, struct prng *chance)
+{
+    uint64_t count = 0;
+    LIST_EACH(node, &disk->under_way)
+        count++;
+    struct list *node = disk->under_way.next;
+    for (uint64_t skip = prng_below(chance, count); skip > 0; skip--)
+        node = node->next;
+    return LIST_ENTRY(node, struct sim_write, of_disk);
+}
+
+void sim_disk_land(struct sim_disk *disk, struct prng *chance, bool some_lost)
+{
+    while (!list_empty(&disk->under_way)) {
+        uint64_t request = draw_under_way(disk, chance)->request;
+        bool lost = some_lost && prng_below(chance, 3) == 0;
+        LIST_EACH_SAFE(node, &disk->under_way) {
+            struct sim_write *write = LIST_ENTRY(node, struct sim_write, of_disk);
+            if (write->request != request)
+                continue;
+            if (lost)
+                write_free(disk, write);
+            else
+                sim_write_ack(disk, write, write->fua);
+        }
+    }
+    disk->cuts++;
+    disk->cut_at = 0;
 }
 
 void sim_disk_keep_whole(struct sim_disk *disk, uint64_t block)

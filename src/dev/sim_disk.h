@@ -25,6 +25,8 @@ struct sim_write {
     struct sim_block *block;
     uint64_t ack_nr;            // 0: under way
     uint8_t *bytes;             // NULL: zeros (a discard)
+    uint64_t request;           // the step that it is part of
+    bool fua;
 };
 
 struct sim_disk {
@@ -35,6 +37,8 @@ struct sim_disk {
     uint64_t ack_nr;            // of the last acknowledgement
     uint64_t steps;
     uint64_t cut_at;            // the value of `steps` at which the power fails; 0: never
+    void (*on_step)(void *arg);
+    void *on_step_arg;
     uint64_t whole_block;       // never torn; UINT64_MAX: there is none
     uint64_t cuts;              // a request that began before a power cut must not end after it
 };

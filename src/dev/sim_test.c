@@ -375,6 +375,34 @@ static void discarded_blocks_read_as_zeros_or_as_before(void **state)
 
 // --- images -----------------------------------------------------------------------------------
 
+static void die_while_writing(void *arg)
+{
+    struct rig *rig = arg;
+    assert_int_equal(t_write(rig->dev, 1, 'a', 0), 0);
+    sim_disk_cut_after(rig->disk, 1);
+    (void)!t_write(rig->dev, 2, 'b', DEV_FUA);
+}
+
+static void after_a_process_died_its_writes_land_and_what_was_not_stable_stays_so(void **state)
+{
+    (void)state;
+    bool kept = false, lost = false;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct rig rig = t_rig(seed);
+        assert_int_equal(t_run(&rig, die_while_writing), -ECANCELED);
+        bool may_lose = seed % 2;
+        sim_disk_land(rig.disk, &rig.chance, may_lose);
+        assert_int_equal(t_peek(&rig, 1), 'a');
+        assert_int_equal(sim_disk_unstable(rig.disk), 1);       // the first, which nobody has flushed
+        char second = t_peek(&rig, 2);
+        assert_true(second == 'b' || (may_lose && second == 0));
+        kept |= may_lose && second == 'b';
+        lost |= second == 0;
+        t_end(&rig);
+    }
+    assert_true(kept && lost);
+}
+
 static void a_large_sparse_image_is_cheap_to_load_and_save(void **state)
 {
     (void)state;
@@ -437,6 +465,7 @@ int main(void)
         cmocka_unit_test(a_request_that_outlives_a_power_cut_fails),
         cmocka_unit_test(one_seed_leaves_one_content),
         cmocka_unit_test(discarded_blocks_read_as_zeros_or_as_before),
+        cmocka_unit_test(after_a_process_died_its_writes_land_and_what_was_not_stable_stays_so),
         cmocka_unit_test(a_large_sparse_image_is_cheap_to_load_and_save),
         cmocka_unit_test(an_image_that_cannot_be_opened_is_an_error_with_a_sentence),
     };

@@ -66,30 +66,47 @@ static uint32_t parity(uint32_t x, uint32_t y, uint32_t z)
     return x ^ y ^ z;
 }
 
-// MD4 with half of the steps: three rounds of eight, each with an order of the words of its own.
+// One step: `a` takes in a word and is turned.
+#define STEP(mix, a, b, c, d, word, by) ((a) = rotate((a) + mix((b), (c), (d)) + (word), (by)))
+
+// MD4 with half of the steps: three rounds of eight, each with an order of the words of its own. Written out, since
+// every lookup hashes its name and every split those of a block.
 static void half_md4(uint32_t state[4], const uint32_t in[8])
 {
-    static const struct {
-        uint32_t (*mix)(uint32_t, uint32_t, uint32_t);
-        uint32_t constant;
-        uint8_t order[8], turn[4];
-    } rounds[3] = {
-        {choose, 0, {0, 1, 2, 3, 4, 5, 6, 7}, {3, 7, 11, 19}},
-        {majority, 0x5a827999, {1, 3, 5, 7, 0, 2, 4, 6}, {3, 5, 9, 13}},
-        {parity, 0x6ed9eba1, {3, 7, 2, 6, 1, 5, 0, 4}, {3, 9, 11, 15}},
-    };
-    uint32_t v[4] = {state[0], state[1], state[2], state[3]};
+    const uint32_t root2 = 0x5a827999, root3 = 0x6ed9eba1;
+    uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
 
-    for (uint32_t r = 0; r < 3; r++) {
-        for (uint32_t step = 0; step < 8; step++) {
-            // The word that is changed goes round: a, d, c, b.
-            uint32_t a = (4 - step % 4) % 4, b = (a + 1) % 4, c = (a + 2) % 4, d = (a + 3) % 4;
-            v[a] += rounds[r].mix(v[b], v[c], v[d]) + in[rounds[r].order[step]] + rounds[r].constant;
-            v[a] = rotate(v[a], rounds[r].turn[step % 4]);
-        }
-    }
-    for (uint32_t i = 0; i < 4; i++)
-        state[i] += v[i];
+    STEP(choose, a, b, c, d, in[0], 3);
+    STEP(choose, d, a, b, c, in[1], 7);
+    STEP(choose, c, d, a, b, in[2], 11);
+    STEP(choose, b, c, d, a, in[3], 19);
+    STEP(choose, a, b, c, d, in[4], 3);
+    STEP(choose, d, a, b, c, in[5], 7);
+    STEP(choose, c, d, a, b, in[6], 11);
+    STEP(choose, b, c, d, a, in[7], 19);
+
+    STEP(majority, a, b, c, d, in[1] + root2, 3);
+    STEP(majority, d, a, b, c, in[3] + root2, 5);
+    STEP(majority, c, d, a, b, in[5] + root2, 9);
+    STEP(majority, b, c, d, a, in[7] + root2, 13);
+    STEP(majority, a, b, c, d, in[0] + root2, 3);
+    STEP(majority, d, a, b, c, in[2] + root2, 5);
+    STEP(majority, c, d, a, b, in[4] + root2, 9);
+    STEP(majority, b, c, d, a, in[6] + root2, 13);
+
+    STEP(parity, a, b, c, d, in[3] + root3, 3);
+    STEP(parity, d, a, b, c, in[7] + root3, 9);
+    STEP(parity, c, d, a, b, in[2] + root3, 11);
+    STEP(parity, b, c, d, a, in[6] + root3, 15);
+    STEP(parity, a, b, c, d, in[1] + root3, 3);
+    STEP(parity, d, a, b, c, in[5] + root3, 9);
+    STEP(parity, c, d, a, b, in[0] + root3, 11);
+    STEP(parity, b, c, d, a, in[4] + root3, 15);
+
+    state[0] += a;
+    state[1] += b;
+    state[2] += c;
+    state[3] += d;
 }
 
 // Sixteen rounds of the Tiny Encryption Algorithm; the name is the key.

@@ -149,14 +149,22 @@ static void visit_fibre(void *arg)
 
 static void boot(struct run *run)
 {
-    world_init(&run->world, &run->config, run->volume->disk, prng_next(&run->chance));
+    struct rt *rt = rt_sim_create(prng_next(&run->chance));
+    struct legacy_sim legacy;
+    legacy_init(&legacy, &run->config);
+    int made = world_init(&run->world, &run->config, &(struct world_door){0}, rt, run->volume->disk, &legacy);
+    CHECK(made == 0);               // nothing is inherited
     run->session = (struct session){.world = &run->world, .chance = &run->chance, .tell = run->options->verbose};
     run->changes = 5 + pick(run, pick(run, 8) ? 60 : 600);
     rt_spawn(run->world.rt, "visit", visit_fibre, run);
     int rc = rt_run(run->world.rt);
     if (rc < 0)
         run->failed = rc == -EDEADLK ? "fibres wait for ever" : "the loop failed";
-    world_fini(&run->world, rc < 0);
+    if (rc == 0) {                  // else its fibres stand where they stood, and the process ends
+        world_fini(&run->world);
+        rt_destroy(rt);
+        legacy_fini(&legacy);
+    }
     if (forbidden)
         run->failed = forbidden;
 }
@@ -179,6 +187,7 @@ static int seed_process(const struct options *options, struct volume *volumes, u
     // Damage of these can move the fixed metadata itself.
     guarded = hit & (1u << PIECE_SUPER | 1u << PIECE_DESC | 1u << PIECE_JOURNAL) ? NULL : run.volume;
     run.config = (struct world_config){
+        .log_slots = PLOG_SLOTS_MIN,
         .page_count = 96 + pick(&run, 2) * 1500,
         .buf_bytes = (uint64_t)(64 + pick(&run, 2) * 4096) << 10,
         .commit_interval_ms = pick(&run, 3) ? 5000 : 1 + pick(&run, 300),

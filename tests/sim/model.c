@@ -42,6 +42,20 @@ void model_fini(struct model *model)
     free(model->nodes);
 }
 
+void model_copy(struct model *to, const struct model *from)
+{
+    *to = (struct model){.node_count = from->node_count, .node_capacity = from->node_count};
+    to->nodes = xcalloc(to->node_capacity, sizeof(*to->nodes));
+    memcpy(to->nodes, from->nodes, to->node_count * sizeof(*to->nodes));
+    for (uint32_t id = 0; id < to->node_count; id++) {
+        struct mnode *node = &to->nodes[id];
+        const struct mentry *entries = node->entries;
+        node->entries = xcalloc(node->entry_count + 1, sizeof(*entries));
+        if (node->entry_count)
+            memcpy(node->entries, entries, node->entry_count * sizeof(*entries));
+    }
+}
+
 bool model_is_dir(const struct model *model, uint32_t node)
 {
     return (node_of(model, node)->mode & 0170000) == S_DIR;
@@ -105,6 +119,7 @@ static void make(struct model *model, const struct mop *op, uint32_t type, bool 
 {
     struct mnode *node = node_new(model, op->node);
     *node = (struct mnode){.exists = true, .ino = op->ino, .mode = type | op->mode, .uid = op->uid, .gid = op->gid};
+    node->linkable = !linked;
     node->nlink = type == S_DIR ? 2 : linked;
     memcpy(node->target, op->value, sizeof(node->target));
     if (linked)
@@ -162,6 +177,7 @@ void model_apply(struct model *model, const struct mop *op)
     case MOP_LINK:
         entry_add(model, op->parent, op->name, op->node);
         node_of(model, op->node)->nlink++;
+        node_of(model, op->node)->linkable = false;
         return;
     case MOP_UNLINK:
     case MOP_RMDIR: drop_link(model, entry_remove(model, op->parent, op->name)); return;

@@ -25,7 +25,7 @@ struct mop {
     uint32_t node, parent, parent2;         // ids; node: the new one for makers
     char name[MODEL_NAME_MAX], name2[MODEL_NAME_MAX];
     uint32_t ino;                           // makers: chosen by the server
-    uint32_t mode, uid, gid, flags;         // flags: of rename; of setattr: what is set (1 mode, 2 owner)
+    uint32_t mode, uid, gid, flags;         // flags: of rename; of setattr: what is set (1 mode, 2 owner, 4 times)
     char value[256];                        // symlink target, attribute value
     uint32_t value_size;
 };
@@ -39,9 +39,19 @@ struct mxattr {
     char value[256];
     uint32_t size;
 };
+// What was seen of an inode after the last answer that changed it. Nobody else changes it, so a server's
+// death must not either.
+struct mseen {
+    bool known;
+    uint32_t generation;
+    int64_t sec[4];                         // atime, mtime, ctime, btime
+    uint32_t nsec[4];
+};
 struct mnode {
     bool exists;
+    bool linkable;                          // of O_TMPFILE, and never had a name
     uint32_t ino, mode, uid, gid, nlink, parent;
+    struct mseen seen;
     char target[256];
     struct mentry *entries;
     uint32_t entry_count;
@@ -58,6 +68,7 @@ struct model {
 
 void model_init(struct model *model, uint32_t own_ino, uint32_t shared_ino);
 void model_fini(struct model *model);
+void model_copy(struct model *to, const struct model *from);
 void model_apply(struct model *model, const struct mop *op);
 
 struct mentry *model_find(const struct model *model, uint32_t dir, const char *name);
