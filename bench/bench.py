@@ -20,6 +20,9 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/campaign"))
+import rig  # noqa: E402
+
 WORKS = ["seq-write-fsync", "seq-read-cold", "seq-read-cached", "rand-read-cached", "rand-write-cached",
          "rand-read-direct", "rand-write-direct", "create", "stat", "open", "rename", "unlink",
          "write-fsync-small", "untar", "sqlite-wal", "leveldb-load"]
@@ -46,6 +49,11 @@ class Target:
         else:
             quiet(os.path.join(self.build, "src/cli/drover"), "mount", *(["-o", self.options] if self.options else []), self.image, self.mount)
 
+    def processes(self):
+        text = subprocess.run([os.path.join(self.build, "src/cli/drover"), "status", "--json", self.mount], check=True, stdout=subprocess.PIPE).stdout
+        status = json.loads(text)
+        return status["guardian"]["pid"], status["server"]["pid"]
+
     def down(self):
         if self.name.startswith("drover"):
             quiet(os.path.join(self.build, "src/cli/drover"), "umount", self.mount)
@@ -55,9 +63,8 @@ class Target:
 
     def server_seconds(self):
         """On the processor, by all threads of the server that runs now."""
-        text = subprocess.run([os.path.join(self.build, "src/cli/drover"), "status", "--json", self.mount], check=True, stdout=subprocess.PIPE).stdout
         total = 0
-        for path in glob.glob(f"/proc/{json.loads(text)['server']['pid']}/task/*/schedstat"):
+        for path in glob.glob(f"/proc/{self.processes()[1]}/task/*/schedstat"):
             with open(path, encoding="ascii") as line:
                 total += int(line.read().split()[0])
         return total / 1e9
@@ -124,8 +131,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
     parser.add_argument("--protection", action="store_true")
+    parser.add_argument("--urgent", action="store_true", help="with --protection: before other work on this machine")
     args = parser.parse_args()
     args.build = os.path.abspath(args.build)
+    if args.urgent:
+        rig.make_urgent_alone()
     top = tempfile.mkdtemp(prefix="drover-bench-")
     targets, up, results = [], [], {}
     try:
@@ -139,6 +149,9 @@ def main():
             targets.append(Target(name, top, args.build, options))
             targets[-1].up()
             up.append(targets[-1])
+            if args.urgent and args.protection:
+                for pid in targets[-1].processes():
+                    rig.make_urgent(pid)
         for number in range(args.rounds):
             one_round(args, targets, number, tarball, results)
         if sys.stderr.isatty():

@@ -22,19 +22,6 @@ KINDS = (("P-Log", ""), ("plog=off", "plog=off"))
 GAPS = (("0", 0, 0), ("1,000 operations", 1000, 0), ("100,000 operations", 100000, 0), ("1 GiB of data", 0, 1 << 30))
 
 
-def make_urgent(pid):
-    """Others on this machine do not wait in our place: the scheduler weighs sessions (autogroup), then processes."""
-    try:
-        with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as knob:
-            knob.write("-19")
-    except OSError:
-        pass
-    try:
-        os.setpriority(os.PRIO_PROCESS, pid, -19)
-    except OSError:
-        pass
-
-
 def processor_ms(pid):
     """On the processor so far, all threads."""
     total = 0
@@ -105,8 +92,8 @@ def one_kill(args, volume, operations, data):
     standby = wait_standby(volume)
     make_gap(args, volume, operations, data)
     if args.urgent:
-        make_urgent(volume.pid)
-        make_urgent(standby)
+        rig.make_urgent(volume.pid)
+        rig.make_urgent(standby)
     prober = Prober(args.build, os.path.join(volume.mount_point, "probed"))
     try:
         prober.ask("reset")
@@ -212,9 +199,7 @@ def main():
         sys.exit(f"recovery.py: {rig.skip_reason()}")
     top = rig.make_top(args.tmp)
     if args.urgent:
-        if os.getpgrp() != os.getpid():
-            os.setsid()                     # not for whoever else belongs to our session
-        make_urgent(os.getpid())
+        rig.make_urgent_alone()
     if args.only != "throughput":
         seen = pauses(args, top)
         print_pauses(args, seen)

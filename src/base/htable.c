@@ -6,10 +6,15 @@
 
 #define HTABLE_BITS_MIN 6
 
-static struct hnode **bucket_of(const struct htable *table, uint64_t key)
+// Neighbouring keys (block numbers, inode numbers) are mostly used together: they lie in neighbouring buckets, a
+// run of them without a collision. Runs are spread by Fibonacci hashing.
+#define RUN_BITS 12
+
+static inline struct hnode **bucket_of(const struct htable *table, uint64_t key)
 {
-    // Fibonacci hashing: neighbouring keys (block numbers, inode numbers) spread well.
-    return &table->buckets[(key * 0x9e3779b97f4a7c15ull) >> (64 - table->bits)];
+    uint64_t run = ((key >> RUN_BITS) * 0x9e3779b97f4a7c15ull) >> (64 - table->bits);
+    uint64_t in_run = key & ((1u << RUN_BITS) - 1);
+    return &table->buckets[(run ^ in_run) & ((1ull << table->bits) - 1)];
 }
 
 void htable_init(struct htable *table)

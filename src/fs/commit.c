@@ -14,6 +14,7 @@
 
 static void encode(struct fs *fs)
 {
+    guard_seal_open(fs);            // all that is compared is compared with what was meant
     inode_encode_all(fs);
     alloc_encode(fs);
     if (fs->super_dirty)

@@ -113,7 +113,7 @@ static YIELDS int open_journal(struct fs *fs, const struct journal_place *place,
     struct jrn_config config = {
         .rt = fs->rt, .shep = fs->config.shep, .cache = fs->bufs, .geo = &fs->geo,
         .runs = place->runs, .run_count = place->run_count, .read_only = fs->read_only,
-        .adopt = fs->config.successor, .committed_hint = fs->config.committed_hint,
+        .adopt = fs->config.successor, .landed = fs->config.landed, .committed_hint = fs->config.committed_hint,
     };
     int rc = jrn_open(&config, &fs->jrn, err);
     if (rc < 0)

@@ -26,6 +26,7 @@ struct fs_config {
     bool read_only;
     bool journal_data;          // journal=data
     bool successor;             // only our predecessor died, not the power: its journal is adopted, not replayed
+    bool landed;                // of a successor: the predecessor's last writes succeeded, so its commit blocks are stable
     uint64_t committed_hint;    // of a successor: a transaction that the predecessor knew to be committed, or 0
     // Told how far the disk had come (jrn_recovered_tid) before anything is written to it. May be NULL.
     void (*recovered)(void *arg, uint64_t tid);
@@ -91,6 +92,7 @@ struct fs {
     bool flusher_urged;             // woken before its time: memory or log runs short
     struct waitq flusher_idle;      // it has ended
     struct list open_inodes, open_groups;       // changed and not yet sealed (guard.c)
+    uint32_t seal_every, unsealed_plans;        // plans; a replay changes few blocks very often
     uint32_t geo_seal;              // checksum of `geo`
     struct { uint64_t commits, journal_blocks, writeback_pages; } stats;
 };
@@ -110,6 +112,8 @@ void fs_start_flusher(struct fs *fs);
 
 // What must hold before any change: 0, -EROFS (read-only, aborted) or -EIO (shut down).
 MUST_USE int fs_writable(const struct fs *fs);
+// What plans have changed is sealed against stray stores after every so manieth plan; 1 from the beginning.
+void fs_seal_every(struct fs *fs, uint32_t plans);
 // Corruption or failure of the journal: the volume is read-only from here on. Logged loudly.
 void fs_abort(struct fs *fs, int error, const char *why);
 

@@ -33,7 +33,8 @@ uint64_t fs_super_overhead(const struct fs *fs, uint64_t journal_blocks);
 void fs_encode_super(struct fs *fs);
 
 // --- guard.c: inodes and blocks in memory are what was last written there ----------------------------
-// Called when a plan ends: what it has opened is sealed.
+// Called when a plan ends: what it and its predecessors have opened is sealed, if fs->seal_every says that it is time.
+void guard_plan_ended(struct fs *fs);
 void guard_seal_open(struct fs *fs);
 // `d` is being changed; to be compared (at most once a millisecond); is about to be encoded.
 void guard_open(struct inode *inode);

@@ -136,8 +136,21 @@ void guard_before_super(const struct fs *fs)
 
 // --- sealing ----------------------------------------------------------------------------------------
 
+void guard_plan_ended(struct fs *fs)
+{
+    if (++fs->unsealed_plans >= fs->seal_every)
+        guard_seal_open(fs);
+}
+
+void fs_seal_every(struct fs *fs, uint32_t plans)
+{
+    fs->seal_every = plans;
+    guard_seal_open(fs);
+}
+
 void guard_seal_open(struct fs *fs)
 {
+    fs->unsealed_plans = 0;
     buf_seal_open(fs->bufs);
     while (!list_empty(&fs->open_inodes))
         seal(LIST_ENTRY(fs->open_inodes.next, struct inode, open_link));

@@ -18,42 +18,78 @@
 #define PLAN_ROUNDS_MAX 10000u
 #define DELETERS_WAIT_NS 2000000000u
 
-void plan_init(struct plan *plan, struct fs *fs)
+static void clear(struct plan *plan, struct fs *fs)
 {
-    *plan = (struct plan){.fs = fs, .serial = ++fs->plan_serial, .waits = rt_waits(fs->rt)};
+    memset(plan, 0, offsetof(struct plan, spares));
+    plan->fs = fs;
+    plan->spares.serial = 0;
 }
 
-static void put_pins(struct plan *pins)
+void plan_init(struct plan *plan, struct fs *fs)
+{
+    clear(plan, fs);
+    plan->serial = ++fs->plan_serial;
+    plan->waits = rt_waits(fs->rt);
+}
+
+struct pins {
+    struct buf **bufs;
+    struct inode **inodes;
+    uint32_t buf_count, inode_count;
+};
+
+static void put_pins(struct fs *fs, const struct pins *pins)
 {
     for (uint32_t i = 0; i < pins->buf_count; i++)
-        buf_put(pins->fs->bufs, pins->bufs[i]);
+        buf_put(fs->bufs, pins->bufs[i]);
     for (uint32_t i = 0; i < pins->inode_count; i++)
         inode_put(pins->inodes[i]);
-    free(pins->bufs);
-    free(pins->inodes);
+}
+
+static void put_own_pins(struct plan *plan)
+{
+    put_pins(plan->fs, &(struct pins){plan->bufs, plan->inodes, plan->buf_count, plan->inode_count});
+    if (plan->bufs != plan->few_bufs)
+        free(plan->bufs);
+    if (plan->inodes != plan->few_inodes)
+        free(plan->inodes);
 }
 
 void plan_end(struct plan *plan)
 {
     struct fs *fs = plan->fs;
     alloc_drop_claims(plan);
-    put_pins(plan);
+    put_own_pins(plan);
     free(plan->claims);
-    guard_seal_open(fs);
+    guard_plan_ended(fs);
     fs_flusher_hint(fs);
-    *plan = (struct plan){.fs = fs};
+    clear(plan, fs);
 }
 
 // Moves the pins of the last pass out of the plan, so that it starts with none of its own.
-static struct plan take_pins(struct plan *plan)
+static struct pins take_pins(struct plan *plan)
 {
-    struct plan pins = {.fs = plan->fs, .bufs = plan->bufs, .buf_count = plan->buf_count,
-                        .inodes = plan->inodes, .inode_count = plan->inode_count};
+    struct pins pins = {plan->bufs, plan->inodes, plan->buf_count, plan->inode_count};
+    if (plan->bufs == plan->few_bufs) {
+        pins.bufs = xmalloc(sizeof plan->few_bufs);
+        memcpy(pins.bufs, plan->few_bufs, plan->buf_count * sizeof *plan->bufs);
+    }
+    if (plan->inodes == plan->few_inodes) {
+        pins.inodes = xmalloc(sizeof plan->few_inodes);
+        memcpy(pins.inodes, plan->few_inodes, plan->inode_count * sizeof *plan->inodes);
+    }
     plan->bufs = NULL;
     plan->buf_count = plan->buf_capacity = 0;
     plan->inodes = NULL;
     plan->inode_count = plan->inode_capacity = 0;
     return pins;
+}
+
+static void put_taken_pins(struct fs *fs, const struct pins *pins)
+{
+    put_pins(fs, pins);
+    free(pins->bufs);
+    free(pins->inodes);
 }
 
 static int one_pass(struct plan *plan, int (*pass)(struct plan *plan, void *arg), void *arg)
@@ -62,9 +98,11 @@ static int one_pass(struct plan *plan, int (*pass)(struct plan *plan, void *arg)
     plan->credits = 0;
     plan->serial = ++plan->fs->plan_serial;
     plan->waits = rt_waits(plan->fs->rt);
-    struct plan older = take_pins(plan);
+    if (!plan->bufs && !plan->inodes)
+        return pass(plan, arg);
+    struct pins older = take_pins(plan);
     int rc = pass(plan, arg);
-    put_pins(&older);
+    put_taken_pins(plan->fs, &older);
     return rc;
 }
 
@@ -99,8 +137,8 @@ static YIELDS bool wait_for_deleters(struct plan *plan, uint64_t deadline_ns)
     if (fs->deleters == 0 || plan->draws_reserve || rt_now_ns(fs->rt) >= deadline_ns)
         return false;
     alloc_drop_claims(plan);
-    struct plan pins = take_pins(plan);
-    put_pins(&pins);
+    struct pins pins = take_pins(plan);
+    put_taken_pins(fs, &pins);
     (void)waitq_wait_until(fs->rt, &fs->deleters_done, deadline_ns);
     return true;
 }
@@ -141,21 +179,37 @@ bool plan_has_waited(const struct plan *plan)
     return rt_waits(plan->fs->rt) != plan->waits;
 }
 
+// Twice as many pointers; the first ones stood in the plan itself.
+static void *more_room(void *pins, const void *few, uint32_t *capacity)
+{
+    size_t size = *capacity * sizeof(void *);
+    *capacity *= 2;
+    if (pins != few)
+        return xrealloc(pins, 2 * size);
+    void *more = xmalloc(2 * size);
+    memcpy(more, few, size);
+    return more;
+}
+
 void plan_hold_buf(struct plan *plan, struct buf *buf)
 {
     buf_check(plan->fs->bufs, buf);
-    if (plan->buf_count == plan->buf_capacity) {
-        plan->buf_capacity = plan->buf_capacity ? 2 * plan->buf_capacity : 16;
-        plan->bufs = xrealloc(plan->bufs, plan->buf_capacity * sizeof *plan->bufs);
+    if (!plan->bufs) {
+        plan->bufs = plan->few_bufs;
+        plan->buf_capacity = PLAN_FEW_BUFS;
+    } else if (plan->buf_count == plan->buf_capacity) {
+        plan->bufs = more_room(plan->bufs, plan->few_bufs, &plan->buf_capacity);
     }
     plan->bufs[plan->buf_count++] = buf;
 }
 
 void plan_hold_inode(struct plan *plan, struct inode *inode)
 {
-    if (plan->inode_count == plan->inode_capacity) {
-        plan->inode_capacity = plan->inode_capacity ? 2 * plan->inode_capacity : 4;
-        plan->inodes = xrealloc(plan->inodes, plan->inode_capacity * sizeof *plan->inodes);
+    if (!plan->inodes) {
+        plan->inodes = plan->few_inodes;
+        plan->inode_capacity = PLAN_FEW_INODES;
+    } else if (plan->inode_count == plan->inode_capacity) {
+        plan->inodes = more_room(plan->inodes, plan->few_inodes, &plan->inode_capacity);
     }
     plan->inodes[plan->inode_count++] = inode;
 }

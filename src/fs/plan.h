@@ -29,6 +29,10 @@ struct plan_spares {
     uint64_t blocks[PLAN_SPARES_MAX];
 };
 
+// Most plans touch so little that they take no memory for it. Such a plan points into itself: never copy one.
+#define PLAN_FEW_BUFS 12u
+#define PLAN_FEW_INODES 6u
+
 struct plan {
     struct fs *fs;
     struct buf **bufs;              // references, put by plan_end
@@ -40,9 +44,12 @@ struct plan {
     uint32_t credits;               // blocks that the apply half may dirty
     uint64_t serial;                // of the pass: what alloc has already counted for it
     uint64_t waits;                 // rt_waits() when the pass began
-    struct plan_spares spares;
     bool privileged;                // may use the blocks reserved for root
     bool draws_reserve;             // may use the blocks kept back for write-back's metadata
+    // Not cleared when a plan begins:
+    struct plan_spares spares;
+    struct buf *few_bufs[PLAN_FEW_BUFS];        // where bufs and inodes point at first
+    struct inode *few_inodes[PLAN_FEW_INODES];
 };
 
 void plan_init(struct plan *plan, struct fs *fs);

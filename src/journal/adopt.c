@@ -139,14 +139,15 @@ static void take_over(struct journal *jrn, const struct recovery *rec)
 }
 
 // The flush: the last commit block may have reached the disk and not yet its platters when the predecessor
-// died; from now on it is relied upon. Not so when the predecessor itself had seen that commit succeed.
+// died; from now on it is relied upon. Not so when its write is known to have succeeded, to the predecessor
+// or to the fence: it was a FUA write.
 static YIELDS int judge(struct journal *jrn, struct recovery *rec)
 {
     int rc = rec_scan(rec);
     if (rc == 0)
         rc = rec_revoke_pass(rec);
     uint64_t newest = journal_tid(jrn, jrn->super.sequence) + rec->txn_count - 1;
-    return rc < 0 || newest == jrn->committed_hint ? rc : shep_flush(jrn->shep);
+    return rc < 0 || jrn->landed || newest == jrn->committed_hint ? rc : shep_flush(jrn->shep);
 }
 
 // A log that is damaged, torn, foreign, or empty is left to the replay, which says what is wrong.

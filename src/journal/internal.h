@@ -107,6 +107,7 @@ struct journal {
     bool read_only;
     bool needs_recovery;
     bool adopt;                     // jrn_config
+    bool landed;
     uint64_t committed_hint;
     uint64_t recovered_tid;
     struct log_map map;

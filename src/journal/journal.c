@@ -12,7 +12,7 @@ static struct journal *journal_create(const struct jrn_config *config)
     *jrn = (struct journal){
         .rt = config->rt, .shep = config->shep, .cache = config->cache, .geo = config->geo,
         .read_only = config->read_only, .super_bytes = xblocks(1),
-        .adopt = config->adopt, .committed_hint = config->committed_hint,
+        .adopt = config->adopt, .landed = config->landed, .committed_hint = config->committed_hint,
     };
     list_init(&jrn->queue);
     list_init(&jrn->committed);

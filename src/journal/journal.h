@@ -34,6 +34,7 @@ struct jrn_config {
     uint32_t run_count;
     bool read_only;
     bool adopt;                     // only our predecessor died, not the power: its log may stay as it is
+    bool landed;                    // all that it had under way succeeded: a commit block (FUA) that is there is stable
     uint64_t committed_hint;        // a transaction that it knew to be committed, in 64 bits; 0: none. The numbers go on from there
 };
 

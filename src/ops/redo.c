@@ -17,6 +17,10 @@
 #include "fs/data.h"
 #include "rt/rt.h"
 
+// A replay changes the same few blocks very often. They are sealed (cache/guard.c) every 2 ms or so, before a
+// commit, and at the end.
+#define REDOS_A_SEAL 1024u
+
 // An inode whose size in memory alone is larger than on the disk: it must not leave memory before its pages
 // are back.
 struct held {
@@ -35,6 +39,7 @@ void ops_redo_begin(struct ops *ops)
     CHECK(!ops->redone && ops->log);
     ops->redone = xcalloc(1, sizeof *ops->redone);
     htable_init(&ops->redone->held);
+    fs_seal_every(ops->fs, REDOS_A_SEAL);
 }
 
 static void hold(struct ops *ops, struct inode *inode)
@@ -71,6 +76,7 @@ int ops_redo_end(struct ops *ops, int rc)
     let_all_go(ops);
     free(ops->redone);
     ops->redone = NULL;
+    fs_seal_every(ops->fs, 1);
     if (rc == 0 && sync)
         rc = fs_sync(ops->fs);
     if (rc == 0)

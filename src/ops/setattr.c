@@ -26,6 +26,8 @@ struct setattr {
     uint32_t what;              // the part of set->set that this transaction does
     struct inode *inode;
     struct xattr_set acl;       // name NULL: there is none to change
+    struct ops_attr *out;       // what it has become, if nothing comes after the fields
+    bool told;
 };
 
 // --- plan: checks ---------------------------------------------------------------------------------
@@ -241,13 +243,15 @@ static int run(struct ops *ops, struct setattr *s, int (*pass)(struct plan *plan
     } else if (rc == 0 && pass == fields_pass) {
         op_ready(&s->op);
         fields_apply(s);
+        op_fill_attr(s->inode, s->out);
+        s->told = !(s->set->set & OPS_SET_SIZE);
     }
     return rc;
 }
 
 int ops_setattr(struct ops *ops, const struct ops_caller *caller, uint32_t ino, const struct ops_setattr *set, struct ops_attr *out)
 {
-    struct setattr s = {.ino = ino, .caller = caller, .set = set};
+    struct setattr s = {.ino = ino, .caller = caller, .set = set, .out = out};
     uint32_t size_part = set->set & (OPS_SET_SIZE | OPS_SET_TIMES | OPS_KILL_SUIDGID);
     bool with_size = set->set & OPS_SET_SIZE;
     bool with_fields = with_size ? set->set & (OPS_SET_MODE | OPS_SET_OWNER) : set->set != 0;
@@ -266,5 +270,5 @@ int ops_setattr(struct ops *ops, const struct ops_caller *caller, uint32_t ino, 
         s.what = size_part;
         rc = op_end(&s.op, run(ops, &s, check_pass, true));
     }
-    return rc < 0 ? rc : ops_getattr(ops, ino, out);
+    return rc < 0 || s.told ? rc : ops_getattr(ops, ino, out);
 }

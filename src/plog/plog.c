@@ -195,6 +195,22 @@ static bool may_go(const struct plog *log, const struct plog_entry *entry, uint6
     return settle && settle->settled(settle->arg, entry);
 }
 
+// All before slot `at`.
+static void give_back(struct plog *log, uint64_t at)
+{
+    uint64_t head = log->head->head, tail = log->head->tail;
+
+    CHECK(at <= tail);
+    log->given_back += at - head;
+    if (at != head)
+        plog_set_head(log, at);
+    if (at != tail)
+        return;
+    // Empty: begins again at the beginning, so that a quiet mount touches little memory.
+    plog_set_tail(log, 0);
+    plog_set_head(log, 0);
+}
+
 void plog_trim(struct plog *log, uint64_t committed_tid, const struct plog_settle *settle)
 {
     uint64_t head = log->head->head, tail = log->head->tail, at = head, first_seq = UINT64_MAX;
@@ -208,18 +224,10 @@ void plog_trim(struct plog *log, uint64_t committed_tid, const struct plog_settl
         }
         at += plog_slots(entry->name_len, entry->data_len);
     }
+    if (head < tail)
+        give_back(log, at);
+    // Last, for it is what tells entries of a predecessor that are durable from those that are not.
     plog_redo_trim(log, committed_tid, first_seq);
-    if (head >= tail)
-        return;
-    CHECK(at <= tail);
-    log->given_back += at - head;
-    if (at != head)
-        plog_set_head(log, at);
-    if (at != tail)
-        return;
-    // Empty: begins again at the beginning, so that a quiet mount touches little memory.
-    plog_set_tail(log, 0);
-    plog_set_head(log, 0);
 }
 
 // --- walk ---------------------------------------------------------------------------------------

@@ -60,11 +60,15 @@ static uint32_t in_flight(const struct ring *ring)
     return load(sq->khead) - load(sq->kdropped) - load(ring->uring.cq.ktail);
 }
 
-// Reads away what has completed, so that poll() waits for what has not.
-static void skip_completions(struct ring *ring)
+// Reads away what has completed, so that poll() waits for what has not. How many had failed.
+static uint32_t skip_completions(struct ring *ring)
 {
     struct io_uring_cq *cq = &ring->uring.cq;
-    __atomic_store_n(cq->khead, load(cq->ktail), __ATOMIC_RELEASE);
+    uint32_t failed = 0, head = load(cq->khead), tail = load(cq->ktail);
+    for (; head != tail; head++)
+        failed += cq->cqes[head & cq->ring_mask].res < 0;
+    __atomic_store_n(cq->khead, tail, __ATOMIC_RELEASE);
+    return failed;
 }
 
 // Prepared requests that the kernel has not taken: forgotten.
@@ -82,7 +86,7 @@ static uint32_t drop_unsubmitted(struct ring *ring)
 static int drain(struct ring *ring, struct ring_fence *out, struct err *err)
 {
     uint64_t start = clock_ns(), warn_at = FENCE_WARN_NS;
-    while (skip_completions(ring), in_flight(ring)) {
+    while (out->failed += skip_completions(ring), in_flight(ring)) {
         struct pollfd pollfd = {.fd = ring->uring.ring_fd, .events = POLLIN};
         if (poll(&pollfd, 1, FENCE_POLL_MS) < 0 && errno != EINTR)
             return err_set(err, errno, "cannot wait for the I/O ring: %s", strerror(errno));
@@ -101,6 +105,7 @@ int ring_fence(struct ring *ring, struct ring_fence *out, struct err *err)
     struct io_uring_cq *cq = &ring->uring.cq;
     *out = (struct ring_fence){
         .dropped = drop_unsubmitted(ring),
+        .fresh = load(ring->uring.sq.khead) == 0,
         .unread = load(cq->ktail) - load(cq->khead),
         .in_flight = in_flight(ring),
     };

@@ -15,6 +15,8 @@ struct ring_fence {
     uint32_t in_flight;         // submitted by the predecessor, not completed when we looked
     uint32_t unread;            // completed, not read by it
     uint32_t dropped;           // prepared by it, never submitted; they never will be
+    uint32_t failed;            // of those that completed: with an error
+    bool fresh;                 // nobody has used the ring: of a predecessor's writes it knows nothing
     uint64_t waited_ns;
 };
 

@@ -385,11 +385,13 @@ void rt_set_heartbeat(struct rt *rt, volatile uint64_t *beat_ns)
 
 // --- create and destroy -----------------------------------------------------------------------
 
-int rt_fence(struct rt *rt, struct err *err)
+int rt_fence(struct rt *rt, bool *landed, struct err *err)
 {
     struct rt_uring *u = uring_of(rt);
     struct ring_fence fence;
     int rc = ring_fence(&u->ring, &fence, err);
+    if (landed)
+        *landed = rc == 0 && !fence.fresh && fence.failed == 0;
     if (rc == 0 && (fence.in_flight || fence.unread || fence.dropped))
         log_info("event=ring-fenced in_flight=%u unread=%u dropped=%u waited_us=%llu", fence.in_flight,
                  fence.unread, fence.dropped, (unsigned long long)(fence.waited_ns / 1000));
@@ -458,7 +460,7 @@ int rt_create(const struct rt_ring *ring, struct rt **out, struct err *err)
     int rc = rt_create_waiting(ring, out, err);
     if (rc < 0)
         return rc;
-    rc = rt_fence(*out, err);
+    rc = rt_fence(*out, NULL, err);
     if (rc < 0)
         rt_destroy(*out);
     return rc;

@@ -27,7 +27,9 @@ MUST_USE int rt_create(const struct rt_ring *ring, struct rt **out, struct err *
 // The same in two steps, for a standby, whose predecessor still lives and uses the ring: descriptors may be
 // watched and fibres started, but nothing may run the loop before rt_fence().
 MUST_USE int rt_create_waiting(const struct rt_ring *ring, struct rt **out, struct err *err);
-MUST_USE int rt_fence(struct rt *rt, struct err *err);
+// *landed (may be NULL): all that was under way has come to its end without an error, so of the predecessor's
+// writes those that were to be stable when they return (FUA) are. False also where nobody can know.
+MUST_USE int rt_fence(struct rt *rt, bool *landed, struct err *err);
 
 // One operation through the ring; yields until it completed. Result as of the system call:
 // bytes, or a negative errno. Waits by itself when the ring is full.

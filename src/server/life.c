@@ -68,6 +68,7 @@ static int mount(struct server *s, struct err *err)
         .journal_data = h->journal_data,
         .keep_orphans = h->generation > 1 && (s->recovers || !s->legacy->plog_bytes),
         .successor = s->recovers,
+        .landed = s->landed,
         .committed_hint = s->recovers ? s->plog.head->committed_tid : 0,
         .recovered = on_recovered,
         .recovered_arg = s,

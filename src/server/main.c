@@ -123,7 +123,7 @@ static int own(struct server *s, struct err *err)
         return err_set(err, EBUSY, "another server owns the mount");
     legacy_own(s);
     rt_set_tag_word(s->rt, &s->legacy->running);
-    int rc = rt_fence(s->rt, err);
+    int rc = rt_fence(s->rt, &s->landed, err);
     return rc < 0 ? rc : legacy_open(s, err);
 }
 

@@ -35,6 +35,7 @@ struct server {
     bool recovers;                  // it closes the state gap of a predecessor
     bool alone;                     // from the disk alone: what a predecessor had told may be lost
     bool log_is_damaged;            // found while mounting
+    bool landed;                    // the predecessor's last writes succeeded (rt_fence)
     uint64_t began_ns;              // when it woke up, or was started
     bool guardian_gone;
     bool may_go, must_stop, mount_is_gone;      // what the waiting life fibre waits for

@@ -9,6 +9,7 @@ xattrs, times. Then each case is one run in a fresh directory of the mounted vol
     sort:reply:17    the server dies as it is about to send its 17th reply; so for apply, plan, commit
     sort:every:5     it dies at every fifth reply, again and again
     sort:outside:3   it is killed with SIGKILL at random moments (drawn from seed 3), again and again
+    sort:recovery:4  it is killed at a random moment, and its successor while it applies the 4th operation again
 
 and everything must be as in the undisturbed run. After every third run the server is killed once more, and all must be
 the same to the last bit: inode numbers, times in nanoseconds, contents as the new server reads them. Some directories
@@ -19,6 +20,7 @@ says how to repeat it (--case), and its server's log is kept in --keep.
 """
 import argparse
 import collections
+import hashlib
 import json
 import os
 import queue
@@ -157,16 +159,20 @@ def look_difference(before, after):
 # --- killers ---------------------------------------------------------------------------------------------
 
 class Killer(threading.Thread):
-    """Kills while a program runs: after every `every` replies, or from outside at random moments."""
+    """Kills while a program runs: after every `every` replies, or from outside at random moments; `redo`: once, and the
+    successor at so many operations that it applies again."""
 
-    def __init__(self, volume, every=0, seed=0):
+    def __init__(self, volume, every=0, redo=0, seed=0):
         super().__init__(daemon=True)
-        self.volume, self.every, self.random = volume, every, random.Random(seed)
+        self.volume, self.every, self.redo, self.random = volume, every, redo, random.Random(seed)
         self.over = threading.Event()
         self.kills, self.trouble = 0, None
 
     def run(self):
         try:
+            if self.redo:
+                self.kill_and_again()
+                return
             while not self.over.is_set():
                 if self.every:
                     self.volume.inject("crash", "--after", str(self.every), "--at", "reply")
@@ -183,6 +189,15 @@ class Killer(threading.Thread):
                 self.volume.learn_server()
         except (rig.Broken, OSError) as error:
             self.trouble = error
+
+    def kill_and_again(self):
+        """The fault kills at once, and once more in the recovery, if that has so much to do."""
+        before = self.volume.status()["server"]["generation"]
+        self.over.wait(self.random.uniform(0.005, 0.1))
+        self.volume.inject("crash", "--after", str(self.redo), "--at", "recovery")
+        self.volume.wait_death(5)
+        self.kills = self.volume.learn_server()["server"]["generation"] - before
+        self.volume.inject("clear")
 
     def stop(self):
         self.over.set()
@@ -267,8 +282,9 @@ class Bench:
 
     def arm(self, case):
         """What kills during the run: a point in the server, or a thread of ours."""
-        if case.point in ("every", "outside"):
-            killer = Killer(self.volume, every=case.number if case.point == "every" else 0, seed=case.number * 1000 + case.round)
+        if case.point in ("every", "outside", "recovery"):
+            killer = Killer(self.volume, every=case.number if case.point == "every" else 0, redo=case.number if case.point == "recovery" else 0,
+                            seed=case.number * 1000 + case.round)
             killer.start()
             return killer
         self.volume.inject("crash", "--after", str(case.number), "--at", case.point)
@@ -281,7 +297,7 @@ class Bench:
         run, killer = self.run_program(case.program, directory, lambda: self.arm(case))
         died = self.volume.server_died()
         kills = killer.kills if killer else int(died)
-        if case.point != "outside" and not died:
+        if case.point not in ("outside", "recovery") and not died:
             self.volume.inject("clear")
             died = self.volume.server_died()        # as late as that
             kills = max(kills, int(died))
@@ -344,6 +360,8 @@ class Campaign:
         self.kills = 0
         self.known = {}
         self.results = None
+        with open(os.path.join(args.build, "src/server/drover-server"), "rb") as program:
+            self.build = hashlib.sha256(program.read()).hexdigest()[:12]
         self.deadline = time.monotonic() + args.seconds if args.seconds else None
         self.ended = False
 
@@ -373,7 +391,9 @@ class Campaign:
                     cases += [Case(program, point, number, round_number) for point in POINTS]
                 cases += [Case(program, "every", n, round_number) for n in (2, 3, 5, 7, 11, 17, 29, 53)]
                 cases += [Case(program, "outside", n, round_number) for n in range(1, 5)]
+                cases += [Case(program, "recovery", n, round_number) for n in (1, 2, 3, 5, 8, 13, 21, 34)]
                 cases += [Case(program, "commit", n, round_number) for n in range(1, 4)]
+                cases.append(Case(program, "checkpoint", 1, round_number))
             random.Random(round_number).shuffle(cases)
             yield from cases
 
@@ -417,7 +437,7 @@ class Campaign:
         with self.lock:
             self.count(case, verdict, kills)
             if self.results:
-                json.dump({"case": case_name(case), "verdict": verdict, "kills": kills, "ms": round(seconds * 1000), **({"wrong": wrong} if wrong else {})}, self.results)
+                json.dump({"case": case_name(case), "build": self.build, "verdict": verdict, "kills": kills, "ms": round(seconds * 1000), **({"wrong": wrong} if wrong else {})}, self.results)
                 self.results.write("\n")
                 self.results.flush()
             self.progress.show(self.counts["ok"] + self.counts["failed"], f"{self.kills} kills, {self.counts['failed']} failed")

@@ -2,6 +2,7 @@
 // client_internal.h - what the two files of the client share: client.c asks, client_compare.c looks at the volume.
 #pragma once
 
+#include <string.h>
 #include <sys/stat.h>
 
 #include "client.h"
