@@ -122,13 +122,15 @@ def pauses(args, top):
         for gap, operations, data in [g for g in GAPS if args.only in g[0]]:
             for n in range(args.kills):
                 for kind, _ in KINDS:
-                    print(f"\r{gap}, {kind}: {n + 1}/{args.kills}\033[K", end="", file=sys.stderr, flush=True)
+                    if sys.stderr.isatty():
+                        print(f"\r{gap}, {kind}: {n + 1}/{args.kills}\033[K", end="", file=sys.stderr, flush=True)
                     found = one_kill(args, volumes[kind], operations, data)
                     seen.setdefault((gap, kind), []).append(found)
                     if args.verbose:
-                        print(f"\n{gap} {kind} {found}", file=sys.stderr)
+                        print(f"{gap} {kind} {found}", file=sys.stderr)
     finally:
-        print("", file=sys.stderr)
+        if sys.stderr.isatty():
+            print("", file=sys.stderr)
         wrong = []
         for volume in volumes.values():
             volume.abandon()
@@ -165,6 +167,8 @@ def throughput(args, top):
         volumes[kind] = rig.Volume(args.build, top, "t-" + kind.replace("=", "-"), size="4G", options=options)
         volumes[kind].make()
         volumes[kind].mount()
+        if args.urgent:
+            rig.make_urgent(volumes[kind].pid)
     try:
         for n in range(args.rounds):
             for name, kind, count, extra in (("P-Log", "P-Log", 20000, []), ("plog=off", "plog=off", 20000, []), ("flush after every operation", "plog=off", 300, ["sync"])):

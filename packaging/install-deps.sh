@@ -8,7 +8,7 @@ set -eu
 packages="
 gcc libc6-dev pkg-config meson ninja-build
 libisal-dev liburing-dev libjansson-dev libseccomp-dev libcmocka-dev
-python3 e2fsprogs git sqlite3 libsqlite3-dev libleveldb-dev
+python3 e2fsprogs git zip unzip sqlite3 libsqlite3-dev libleveldb-dev
 fuse2fs"
 
 command -v dpkg-query >/dev/null || {

@@ -50,11 +50,6 @@ void buf_cache_destroy(struct buf_cache *cache)
     free(cache);
 }
 
-struct shepherd *buf_cache_shepherd(struct buf_cache *cache)
-{
-    return cache->shep;
-}
-
 struct buf *buf_create(const struct shep_ref *ref, uint64_t block)
 {
     struct buf *buf = xcalloc(1, sizeof(*buf));

@@ -41,7 +41,6 @@ struct buf {
 // limit_bytes bounds the unpinned, unreferenced share. Borrowed: rt, shep.
 struct buf_cache *buf_cache_create(struct rt *rt, struct shepherd *shep, uint64_t limit_bytes);
 void buf_cache_destroy(struct buf_cache *cache);    // no buffer may be referenced; pinned ones are dropped (power is gone)
-struct shepherd *buf_cache_shepherd(struct buf_cache *cache);
 
 // The block, read and verified if it was not in memory; a reference to be put. Waits only when it
 // must be read. Two fibres that want the same block share one read. Errors as shep_read(); a

@@ -317,6 +317,18 @@ void page_touch(struct page_pool *pool, struct page *page, uint32_t set, uint32_
     change(pool, page, set, clear, tid);
 }
 
+void page_claimed(struct page_pool *pool, struct page *page, uint32_t state, uint64_t tid)
+{
+    CHECK(tid >= pool->newest_tid || tid <= pool->committed);
+    pool->newest_tid = MAX(pool->newest_tid, tid);
+    page_unlist(pool, page);
+    if (tid > pool->committed)
+        begin_to_settle(pool, page);
+    write_desc(pool, page, state, tid);
+    page_account(pool, page, 0, state);
+    enlist(pool, page);
+}
+
 void page_filled(struct page_pool *pool, struct page *page)
 {
     if (page->desc->ino == 0)

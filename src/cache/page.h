@@ -99,8 +99,9 @@ struct page_busy {
     uint64_t index;
 };
 bool page_pool_next_busy(struct page_pool *pool, struct page_busy *out);
-// The one that next told of: DIRTY, without RESERVED, for the caller to page_touch().
-struct page *page_pool_claim_busy(struct page_pool *pool, struct page_map *map);
+// The one that next told of, DIRTY and `set`, as if page_touch() had done it in transaction `tid`. The map has no
+// page at that place (page_drop()).
+struct page *page_pool_claim_busy(struct page_pool *pool, struct page_map *map, uint32_t set, uint64_t tid);
 void page_pool_drop_busy(struct page_pool *pool);
 // A little of the adoption that is left; false when there is none. For a fibre in the background.
 bool page_pool_adopt_some(struct page_pool *pool);

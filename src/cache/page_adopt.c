@@ -317,22 +317,14 @@ bool page_pool_next_busy(struct page_pool *pool, struct page_busy *out)
     return false;
 }
 
-struct page *page_pool_claim_busy(struct page_pool *pool, struct page_map *map)
+struct page *page_pool_claim_busy(struct page_pool *pool, struct page_map *map, uint32_t set, uint64_t tid)
 {
     CHECK(pool->busy_next < pool->busy_count);
     struct page *page = pool->busy[pool->busy_next++];
     CHECK(page->desc->ino == map->ino && page->desc->generation == map->generation);
-    struct page *replayed = page_tree_find(map, page->desc->index);
-    if (replayed) {
-        CHECK(!(replayed->desc->flags & PAGE_WRITEBACK));
-        page_drop(pool, replayed);
-    }
     page_enter_map(map, page, page->desc->index);
     page->claimed = true;
-    uint32_t others = page->desc->flags & ~(uint32_t)PAGE_DIRTY;
-    page_account(pool, page, 0, page->desc->flags & PAGE_STATE);
-    if (others)
-        page_set_flags(pool, page, 0, others);
+    page_claimed(pool, page, PAGE_DIRTY | set, tid);
     return page;
 }
 

@@ -100,6 +100,8 @@ void page_make_free(struct page_pool *pool, struct page *page);     // it is in 
 void page_enter_map(struct page_map *map, struct page *page, uint64_t index);
 // Its flags are another's from now on, for marks and counts.
 void page_account(struct page_pool *pool, struct page *page, uint32_t before, uint32_t after);
+// A predecessor's page, in its map and in no list, has this state from now on; it was busy all the time.
+void page_claimed(struct page_pool *pool, struct page *page, uint32_t state, uint64_t tid);
 // page_adopt.c
 void page_adopt_decide(struct page_pool *pool);
 void page_adopt_scan(struct page_pool *pool, uint64_t count);

@@ -232,6 +232,15 @@ static struct page *t_page(struct rig *rig, uint64_t index, uint32_t flags, uint
 }
 
 // Claims all that the dead one had busy; they must be these.
+// In place of what the replay made.
+static struct page *t_claim_next(struct rig *rig, const struct page_busy *busy, uint64_t tid)
+{
+    struct page *replayed = page_find(rig->pool, rig->map, busy->index);
+    if (replayed)
+        page_drop(rig->pool, replayed);
+    return page_pool_claim_busy(rig->pool, rig->map, 0, tid);
+}
+
 static void t_claim(struct rig *rig, const uint64_t *indexes, uint32_t count)
 {
     struct page_busy busy;
@@ -240,7 +249,7 @@ static void t_claim(struct rig *rig, const uint64_t *indexes, uint32_t count)
         assert_int_equal(busy.ino, 12);
         assert_int_equal(busy.generation, 3);
         assert_int_equal(busy.index, indexes[i]);
-        struct page *page = page_pool_claim_busy(rig->pool, rig->map);
+        struct page *page = t_claim_next(rig, &busy, 0);
         assert_ptr_equal(page_find(rig->pool, rig->map, indexes[i]), page);
         assert_int_equal(page_flags(page) & ~(uint32_t)PAGE_REPLAYED, PAGE_DIRTY);
         assert_int_equal(page->bytes[BLOCK_BYTES - 1], (uint8_t)(indexes[i] + 1));
@@ -415,7 +424,7 @@ static void a_successor_that_dies_while_it_gives_pages_back_loses_none(void **st
     t_page(&second, 2, PAGE_DIRTY, 9);
     for (uint64_t i = 0; i < 4; i++) {
         assert_true(page_pool_next_busy(second.pool, &busy));
-        page_touch(second.pool, page_pool_claim_busy(second.pool, second.map), 0, 0, 9);
+        t_claim_next(&second, &busy, 9);
     }
     struct rig third = t_crash(&second, 9);
     t_claim(&third, (uint64_t[]){0, 1, 2, 3, 4, 5, 6, 7}, 8);

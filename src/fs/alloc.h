@@ -30,6 +30,7 @@ struct fs_group {
     bool blocks_dirty, inodes_dirty;            // the bitmap's checksum is to be made anew
     bool bad;                   // its bitmap is damaged: skipped, never allocated from
     bool inodes_bad;
+    bool padded, inodes_padded; // behind the last block or inode the bitmaps are all ones, as they should be
     struct list dirty_link;
     bool sealed;                // `seal` is the checksum of `desc` as it was last changed on purpose (guard.c)
     uint32_t seal;

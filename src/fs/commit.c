@@ -122,12 +122,18 @@ int fs_make_room(struct fs *fs, uint32_t credits)
     return fs_checkpoint(fs, jrn_size_blocks(fs->jrn) / 2);
 }
 
-int fs_sync(struct fs *fs)
+int fs_write_all(struct fs *fs)
 {
     int written = data_writeback_some(fs, 0);
     int rc = fs_commit(fs);
-    if (written == 0)
-        written = fs->write_error;
-    fs->write_error = 0;
     return rc < 0 ? rc : written;
+}
+
+int fs_sync(struct fs *fs)
+{
+    int rc = fs_write_all(fs);
+    if (rc == 0)
+        rc = fs->write_error;
+    fs->write_error = 0;
+    return rc;
 }

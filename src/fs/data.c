@@ -17,6 +17,12 @@ void data_page_dirty(struct inode *inode, struct page *page, bool promised)
 {
     struct fs *fs = inode->fs;
     page_touch(fs->pages, page, PAGE_DIRTY | (promised ? PAGE_RESERVED : 0), 0, jrn_running_tid(fs->jrn));
+    data_page_dirtied(inode, promised);
+}
+
+void data_page_dirtied(struct inode *inode, bool promised)
+{
+    struct fs *fs = inode->fs;
     inode->delayed += promised;
     if (list_linked(&inode->data_link))
         return;

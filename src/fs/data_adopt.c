@@ -14,29 +14,35 @@
 #include "fs/fs_internal.h"
 
 // The file that a page belongs to, or NULL: then the page is of no use any more.
-static YIELDS struct inode *find_owner(struct fs *fs, const struct page_busy *busy)
+// *out: NULL where nobody owns the page any more. A disk that cannot be read now may be read by the next
+// successor; a damaged inode is damaged for good.
+static YIELDS int find_owner(struct fs *fs, const struct page_busy *busy, struct inode **out)
 {
-    struct inode *inode;
-    int rc = inode_get(fs, busy->ino, &inode);
-    if (rc < 0) {
-        if (rc != -ESTALE)
-            log_error("event=pages_lost ino=%u error=%d why=\"their inode cannot be read\"", busy->ino, rc);
-        return NULL;
-    }
-    if (inode->d.generation == busy->generation && inode_is_reg(inode))
-        return inode;
-    inode_put(inode);
-    return NULL;
+    int rc = inode_get(fs, busy->ino, out);
+    if (rc == 0 && (*out)->d.generation == busy->generation && inode_is_reg(*out))
+        return 0;
+    if (rc == 0)
+        inode_put(*out);
+    *out = NULL;
+    if (rc == -EFSCORRUPTED || rc == -EFSBADCRC)
+        log_error("event=pages_lost ino=%u error=%d why=\"their inode is damaged\"", busy->ino, rc);
+    else if (rc < 0 && rc != -ESTALE)
+        return rc;
+    return 0;
 }
 
 // What replay made at the page's place is not needed, nor the block that was promised for it.
 static void give_way(struct inode *inode, uint64_t index)
 {
     struct page *replayed = page_find(inode->fs->pages, &inode->pages, index);
-    if (!replayed || !(page_flags(replayed) & PAGE_RESERVED))
+    if (!replayed)
         return;
-    data_page_unpromise(inode, replayed);
-    alloc_unreserve(inode->fs, 1);
+    CHECK(!(page_flags(replayed) & PAGE_WRITEBACK));
+    if (page_flags(replayed) & PAGE_RESERVED) {
+        data_page_unpromise(inode, replayed);
+        alloc_unreserve(inode->fs, 1);
+    }
+    page_drop(inode->fs->pages, replayed);
 }
 
 static void take_page(struct inode *inode, uint64_t index, bool hole)
@@ -44,12 +50,12 @@ static void take_page(struct inode *inode, uint64_t index, bool hole)
     struct fs *fs = inode->fs;
     uint64_t start = index << BLOCK_SHIFT;
     give_way(inode, index);
-    struct page *page = page_pool_claim_busy(fs->pages, &inode->pages);
+    struct page *page = page_pool_claim_busy(fs->pages, &inode->pages, hole ? PAGE_RESERVED : 0, jrn_running_tid(fs->jrn));
     if (inode->size < start + BLOCK_BYTES)      // D2: a write that was never finished may have been here
         memset(page->bytes + in_page(inode->size), 0, BLOCK_BYTES - in_page(inode->size));
     if (hole)
         alloc_reserve_again(fs, 1);
-    data_page_dirty(inode, page, hole);
+    data_page_dirtied(inode, hole);
 }
 
 static bool is_of(const struct page_busy *busy, uint32_t ino, uint32_t generation)
@@ -84,7 +90,10 @@ int data_adopt_busy(struct fs *fs, uint64_t *pages)
         int rc = fs_writable(fs);
         if (rc < 0)
             return rc;
-        struct inode *inode = find_owner(fs, &busy);
+        struct inode *inode;
+        int rc = find_owner(fs, &busy, &inode);
+        if (rc < 0)
+            return rc;
         if (!inode) {
             page_pool_drop_busy(fs->pages);
             continue;

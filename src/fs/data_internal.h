@@ -17,6 +17,8 @@ static inline uint64_t data_size_max(const struct inode *inode) { return (map_lb
 
 // Apply: the page is about to be changed (a new one: was filled). `promised`: a block was promised for it just now.
 void data_page_dirty(struct inode *inode, struct page *page, bool promised);
+// The same of a page that is dirty already: only the inode has to know.
+void data_page_dirtied(struct inode *inode, bool promised);
 // Pages [first, last] leave memory, dirty or not, and give their promises back.
 void data_drop_pages(struct inode *inode, uint64_t first, uint64_t last);
 // Takes the promise from a page: it is the caller's to give back or to use.

@@ -126,7 +126,9 @@ void fs_note_error(struct fs *fs);
 YIELDS MUST_USE int fs_commit(struct fs *fs);
 // Makes room in the journal or the page pool, by committing, checkpointing, writing back.
 YIELDS MUST_USE int fs_make_room(struct fs *fs, uint32_t credits);
-// sync: writes back every dirty page, commits, flushes.
+// Writes back every dirty page, commits, flushes.
+YIELDS MUST_USE int fs_write_all(struct fs *fs);
+// The same on behalf of an application, who is also told of a write-back that failed before.
 YIELDS MUST_USE int fs_sync(struct fs *fs);
 
 struct fs_statfs {

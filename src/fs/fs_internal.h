@@ -39,6 +39,7 @@ void guard_seal_open(struct fs *fs);
 // `d` is being changed; to be compared (at most once a millisecond); is about to be encoded.
 void guard_open(struct inode *inode);
 void guard_check(struct inode *inode);
+void guard_check_now(struct inode *inode);
 void guard_before_encode(struct inode *inode);
 // The same of the descriptor of a group.
 struct fs_group;

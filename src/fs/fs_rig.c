@@ -308,14 +308,6 @@ void fs_rig_fsck(struct fs_rig *rig)
     free(output);
 }
 
-bool fs_rig_is_clean(struct fs_rig *rig)
-{
-    char *output;
-    int status = fsck(rig, &output);
-    free(output);
-    return status == 0;
-}
-
 char *fs_rig_debugfs(struct fs_rig *rig, const char *command)
 {
     char line[512], *output;

@@ -66,7 +66,5 @@ uint64_t fs_rig_steps(const struct fs_rig *rig);
 
 // Saves the disk into rig->image; e2fsck -fn must call it clean.
 void fs_rig_fsck(struct fs_rig *rig);
-// The same, but only says whether it is.
-bool fs_rig_is_clean(struct fs_rig *rig);
 // Runs a debugfs command on the saved image; what it prints is for the caller to free.
 char *fs_rig_debugfs(struct fs_rig *rig, const char *command);

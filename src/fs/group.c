@@ -187,6 +187,7 @@ int group_load_blocks(struct fs *fs, uint32_t g)
     make_room(fs, group);
     group->block_bitmap = buf;
     group->busy = copy_map(buf->bytes);
+    group->padded = bitmap_all_set(buf->bytes, blocks, BITMAP_BITS - blocks);
     if (blocks < BITMAP_BITS)
         bitmap_set_range(group->busy, blocks, BITMAP_BITS - blocks);
     group->free_claimable = group->desc.free_blocks;
@@ -218,6 +219,7 @@ int group_load_inodes(struct fs *fs, uint32_t g)
     make_room(fs, group);
     group->inode_bitmap = buf;
     group->inode_busy = copy_map(buf->bytes);
+    group->inodes_padded = bitmap_all_set(buf->bytes, fs->geo.inodes_per_group, BITMAP_BITS - fs->geo.inodes_per_group);
     return 0;
 }
 
@@ -298,6 +300,11 @@ static void guard_counts(const struct fs *fs, uint32_t g)
     if (group->inode_bitmap && !group->inodes_bad &&
         bitmap_count_clear(group->inode_bitmap->bytes, fs->geo.inodes_per_group) != group->desc.free_inodes)
         damage_found("what=group group=%u why=\"its inode bitmap does not have the descriptor's count of free inodes\"", g);
+    if (group->block_bitmap && group->padded && !bitmap_all_set(group->block_bitmap->bytes, blocks, BITMAP_BITS - blocks))
+        damage_found("what=group group=%u why=\"its block bitmap is not all ones behind the last block\"", g);
+    uint32_t inodes = fs->geo.inodes_per_group;
+    if (group->inode_bitmap && group->inodes_padded && !bitmap_all_set(group->inode_bitmap->bytes, inodes, BITMAP_BITS - inodes))
+        damage_found("what=group group=%u why=\"its inode bitmap is not all ones behind the last inode\"", g);
 }
 
 void alloc_encode(struct fs *fs)

@@ -34,7 +34,7 @@ void guard_open(struct inode *inode)
         list_push_back(&inode->fs->open_inodes, &inode->open_link);
 }
 
-static void check_now(struct inode *inode)
+void guard_check_now(struct inode *inode)
 {
     if (!inode->sealed)
         return;
@@ -46,7 +46,7 @@ static void check_now(struct inode *inode)
 void guard_check(struct inode *inode)
 {
     if (inode->sealed && rt_now_ns(inode->fs->rt) - inode->checked_ns >= BUF_CHECK_NS)
-        check_now(inode);
+        guard_check_now(inode);
 }
 
 // An inode that is being deleted has neither type nor map any more.
@@ -69,7 +69,7 @@ void guard_before_encode(struct inode *inode)
 {
     if (!buf_cache_guards(inode->fs->bufs))
         return;
-    check_now(inode);
+    guard_check_now(inode);
     buf_check_now(inode->fs->bufs, inode->table);
     const char *why = what_is_wrong(inode);
     if (why)

@@ -30,7 +30,7 @@ static struct inode *inode_create(struct fs *fs, uint32_t ino, struct buf *table
     inode->refs = 1;
     inode->table = table;
     inode->d = *d;
-    inode->size = d->size;
+    inode->size = inode->logged.disk = d->size;
     list_init(&inode->lru);
     list_init(&inode->dirty_link);
     list_init(&inode->data_link);
@@ -202,8 +202,10 @@ static int make_from_table(struct fs *fs, uint32_t ino, struct buf *table, bool 
     struct ext4_inode d;
     const char *why = "damaged";
     int rc = inode_decode(&fs->geo, ino, table->bytes + inode_place(fs, ino).offset, &d, &why);
-    if (rc < 0)
+    if (rc < 0) {
+        buf_check_now(fs->bufs, table);     // or is it only our memory?
         return complain(fs, ino, rc, why);
+    }
     if (d.mode == 0 || (d.nlink == 0 && !special)) {
         inode_fini(&d);
         return -ESTALE;
@@ -295,6 +297,9 @@ void inode_encode_now(struct inode *inode)
     buf_open(fs->bufs, inode->table);
     inode_encode(&fs->geo, inode->ino, &inode->d, inode->fresh,
                  inode->table->bytes + inode_place(fs, inode->ino).offset);
+    inode->logged.tid = jrn_running_tid(fs->jrn);
+    inode->logged.disk = inode->d.size;
+    inode->logged.size = inode->size;
     inode->fresh = false;
     inode->dirty = false;
     list_remove(&inode->dirty_link);

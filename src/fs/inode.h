@@ -25,6 +25,9 @@ struct inode {
     uint64_t size;
     uint64_t tid;                   // newest transaction that holds a change of it
     uint64_t datasync_tid;          // the same, of changes that fdatasync must not lose
+    struct {
+        uint64_t tid, disk, size;   // the newest transaction that says something of it; d.size and `size` as it does
+    } logged;                       // tid 0: none since it was read
     bool dirty;                     // in fs->dirty_inodes
     bool fresh;                     // made since mount and never read from the disk
     bool deleting;                  // from when on nobody new may have it (inode_delete.c)

@@ -106,6 +106,18 @@ static int one_pass(struct plan *plan, int (*pass)(struct plan *plan, void *arg)
     return rc;
 }
 
+// What a pass calls damaged may be so on the disk, or in our memory alone: then it is not the caller who is
+// to hear of it.
+static void look_at_memory(const struct plan *plan, int rc)
+{
+    if (rc != -EFSCORRUPTED && rc != -EFSBADCRC)
+        return;
+    for (uint32_t i = 0; i < plan->buf_count; i++)
+        buf_check_now(plan->fs->bufs, plan->bufs[i]);
+    for (uint32_t i = 0; i < plan->inode_count; i++)
+        guard_check_now(plan->inodes[i]);
+}
+
 // Damage and dead disks do not get better by asking again.
 static bool is_final(int rc)
 {
@@ -155,8 +167,10 @@ int plan_run(struct plan *plan, int (*pass)(struct plan *plan, void *arg), void 
 
         uint64_t waits = rt_waits(rt);
         int rc = one_pass(plan, pass, arg);
-        if (is_final(rc))
+        if (is_final(rc)) {
+            look_at_memory(plan, rc);
             return rc;
+        }
         bool waited = rt_waits(rt) != waits;
         if (rc == -EAGAIN && !waited)
             rt_yield(rt);

@@ -136,6 +136,7 @@ static bool put_question(struct guardian *g, struct client *client)
     struct link_head head = {.kind = LINK_STATUS, .ask = ++g->asked};
     client->ask = head.ask;
     client->generation = g->server.generation;
+    watch_asked(g);
     return send(g->server.link_fd, &head, sizeof(head), MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
 }
 
@@ -162,6 +163,7 @@ static void inject_by_server(struct guardian *g, struct client *client, const st
     } else {
         client->ask = message.head.ask;
         client->injects = true;
+        watch_asked(g);
         client->generation = g->server.generation;
         client->deadline_ns = guardian_now_ns() + STATUS_WAIT_NS;
     }

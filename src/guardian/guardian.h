@@ -52,6 +52,8 @@ struct server {
     uint64_t beat_seen;             // the hang watch: last beat, and for how long it has stood still
     uint64_t still_ns;
     uint64_t looked_ns;
+    uint64_t deaf_ns;               // for how long a question has waited for an answer
+    bool asked;                     // a question was put, and it has said nothing since
 };
 
 struct client {
@@ -133,6 +135,8 @@ MUST_USE int spawn_standby(struct guardian *g, struct server *out, int program_f
 int watch_run(struct guardian *g);
 // Takes in what `s` has said. False when there was nothing.
 bool watch_read_link(struct guardian *g, struct server *s);
+// A question is on its way to the server, which is expected to answer within the time of a hang.
+void watch_asked(struct guardian *g);
 // The mount is over, for good or ill.
 void watch_end(struct guardian *g, int rc, const char *text);
 

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "base/log.h"
 #include "guardian/handoff.h"
@@ -145,6 +146,7 @@ static int start(struct guardian *g, struct server *out, int program_fd, int han
     if (pidfd < 0) {
         int error = errno;
         kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
         return -error;
     }
     fcntl(pidfd, F_SETFD, FD_CLOEXEC);

@@ -19,6 +19,7 @@
 #define OUTSIDE_WAIT_NS 500000000ull
 #define HEIR_NS 2000000000ull       // a standby that has not taken over by then does not live
 #define START_NS 20000000000ull     // nor one that is not ready by then
+#define UPGRADE_DIED "the new program died when it had taken over; the old one comes back"
 #define FREE_CORPSES_MIN 3          // a death, and an upgrade that puts a standby aside
 
 // --- corpses --------------------------------------------------------------------------------------
@@ -211,7 +212,7 @@ void succession_server_died(struct guardian *g)
         log_warn("event=server-died generation=%u pid=%d %s", dead.generation, dead.pid, how);
     begin_pause(g, cause_of(&dead, &info));
     if (dead.is_new && g->upgrade_from[0])
-        upgrade_failed(g, -EIO, "the new program died when it had taken over; the old one comes back");
+        upgrade_failed(g, -EIO, UPGRADE_DIED);
     const int alive[] = {g->standby.pid, g->candidate.pid};
     if (deathwatch_bury(&g->legacy->owner.word, dead.pid, alive, ARRAY_LEN(alive)) && has_heir(g))
         log_warn("event=owner-buried pid=%d what=\"the kernel could not tell the standby of its death\"", dead.pid);
@@ -270,6 +271,8 @@ void succession_taken(struct guardian *g, struct server *s, uint32_t death)
     struct server heir = *s;
     heir.is_new = s == &g->candidate;
     *s = (struct server){0};
+    if (g->server.is_new && g->upgrade_from[0])
+        upgrade_failed(g, -EIO, UPGRADE_DIED);
     if (g->server.pid) {
         while (watch_read_link(g, &g->server))
             ;

@@ -301,6 +301,38 @@ static void an_upgrade_puts_the_old_standby_aside_and_counts_as_no_recovery(void
     assert_int_equal(r->g->upgrade_from[0], 0);
 }
 
+// The server died before it was told to hand over, and the new program woke up first.
+static void the_new_program_takes_over_by_chance(struct rig *r)
+{
+    mount_with_standby(r);
+    start(r, &r->g->candidate, SERVER_WAITING, 3);
+    strcpy(r->g->upgrade_from, "1");
+    kill_and_wait(&r->g->server, SIGKILL);
+    say(r, &r->g->candidate, LINK_TAKING, 0, NULL, 0);
+    assert_true(watch_read_link(r->g, &r->g->candidate));
+    assert_true(r->g->server.is_new);
+}
+
+static void an_upgrade_by_chance_leaves_no_standby_of_the_old_program(void **state)
+{
+    struct rig *r = *state;
+    the_new_program_takes_over_by_chance(r);
+    say(r, &r->g->server, LINK_SERVING, 0, NULL, 0);
+    assert_true(watch_read_link(r->g, &r->g->server));
+    assert_int_equal(r->g->upgrade_from[0], 0);
+    assert_int_equal(r->g->standby.pid, 0);
+}
+
+static void a_new_program_that_dies_before_it_serves_ends_the_upgrade_when_the_standby_is_faster(void **state)
+{
+    struct rig *r = *state;
+    the_new_program_takes_over_by_chance(r);
+    kill_and_wait(&r->g->server, SIGSEGV);
+    take_over(r, 1);
+    assert_int_equal(r->g->upgrade_from[0], 0);
+    assert_false(r->g->server.is_new);
+}
+
 static void a_candidate_that_says_no_changes_nothing(void **state)
 {
     struct rig *r = *state;
@@ -333,6 +365,8 @@ int main(void)
         T(kills_from_outside_end_nothing),
         T(standbys_that_die_are_replaced_more_and_more_slowly),
         T(an_upgrade_puts_the_old_standby_aside_and_counts_as_no_recovery),
+        T(an_upgrade_by_chance_leaves_no_standby_of_the_old_program),
+        T(a_new_program_that_dies_before_it_serves_ends_the_upgrade_when_the_standby_is_faster),
         T(a_candidate_that_says_no_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

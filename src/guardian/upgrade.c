@@ -57,6 +57,8 @@ void upgrade_serving(struct guardian *g, double ms)
         return;
     snprintf(text, sizeof(text), "from version %.40s to %.40s, pause %.3f ms", g->upgrade_from, g->server.version, ms);
     log_info("event=upgraded generation=%u what=\"%s\"", g->server.generation, text);
+    if (g->standby.pid)             // of the old program: the candidate was the faster one when the server died
+        succession_put_aside(g, &g->standby);
     strcpy(g->server_path, g->candidate_path);
     close(g->server_fd);
     g->server_fd = g->candidate_fd;

@@ -205,6 +205,7 @@ bool watch_read_link(struct guardian *g, struct server *s)
     size_t len = MIN((size_t)head.text_len, (size_t)got - sizeof(head));
     char *text = (char *)g->packet + sizeof(head);
     text[len] = 0;
+    s->asked = false;
     if (s == &g->server)
         hear_server(g, s, &head, text, len);
     else
@@ -213,6 +214,11 @@ bool watch_read_link(struct guardian *g, struct server *s)
 }
 
 // --- hangs --------------------------------------------------------------------------------------
+
+void watch_asked(struct guardian *g)
+{
+    g->server.asked = true;
+}
 
 // Time counts only while this loop itself turns: a machine that was stopped is not a server that hangs.
 static void watch_beat(struct guardian *g, uint64_t tick_ns)
@@ -223,18 +229,17 @@ static void watch_beat(struct guardian *g, uint64_t tick_ns)
     s->looked_ns = now;
     if (s->pid == 0 || s->was_killed_by_us)
         return;
-    if (beat == 0 || beat != s->beat_seen) {    // 0: it waits for its predecessor's writes to land
-        s->beat_seen = beat;
-        s->still_ns = 0;
-        return;
-    }
-    s->still_ns += passed;
-    if (s->still_ns < (uint64_t)g->opt.hang_s * 1000000000)
+    bool beats = beat == 0 || beat != s->beat_seen;     // 0: it waits for its predecessor's writes to land
+    s->beat_seen = beat;
+    s->still_ns = beats ? 0 : s->still_ns + passed;
+    // Its loop may turn and yet not hear us: damaged memory can do that.
+    s->deaf_ns = s->asked && beat != 0 ? s->deaf_ns + passed : 0;
+    if (MAX(s->still_ns, s->deaf_ns) < (uint64_t)g->opt.hang_s * 1000000000)
         return;
     log_warn("event=server-hangs generation=%u pid=%d still_ms=%llu", s->generation, s->pid,
-             (unsigned long long)(s->still_ns / 1000000));
+             (unsigned long long)(MAX(s->still_ns, s->deaf_ns) / 1000000));
     if (!g->pause_began_ns) {
-        g->pause_began_ns = now - s->still_ns;
+        g->pause_began_ns = now - MAX(s->still_ns, s->deaf_ns);
         g->pause_attempts = 0;
         g->pause_cause = "hung";
         g->pause_is_of_hang = true;

@@ -52,15 +52,10 @@ static uint32_t chance(struct life *life, uint32_t below)
 
 static YIELDS int open_journal(struct life *life)
 {
-    struct jrig *rig = &life->rig;
-    struct jrn_config config = rig_config(rig);
+    struct jrn_config config = rig_config(&life->rig);
     config.adopt = !life->replay;
     config.committed_hint = life->hint;
-    rig->err = (struct err){0};
-    rig->rc = jrn_open(&config, &rig->jrn, &rig->err);
-    if (rig->rc == 0)
-        rig->rc = jrn_recover(rig->jrn, NULL, &rig->err);
-    return rig->rc;
+    return rig_open_as(&life->rig, &config);
 }
 
 // As metadata or as data: both must come to the same.

@@ -101,8 +101,13 @@ struct jrn_config rig_config(struct jrig *rig)
 int rig_open(struct jrig *rig)
 {
     struct jrn_config config = rig_config(rig);
+    return rig_open_as(rig, &config);
+}
+
+int rig_open_as(struct jrig *rig, const struct jrn_config *config)
+{
     rig->err = (struct err){0};
-    rig->rc = jrn_open(&config, &rig->jrn, &rig->err);
+    rig->rc = jrn_open(config, &rig->jrn, &rig->err);
     if (rig->rc == 0)
         rig->rc = jrn_recover(rig->jrn, NULL, &rig->err);
     return rig->rc;

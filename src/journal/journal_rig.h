@@ -42,6 +42,7 @@ void rig_power_cut(struct jrig *rig, uint64_t chance);
 int rig_run(struct jrig *rig, void (*fn)(void *rig));
 // Opens and, where needed, recovers; on the fibre. The first error, with rig->err.
 YIELDS int rig_open(struct jrig *rig);
+YIELDS int rig_open_as(struct jrig *rig, const struct jrn_config *config);
 struct jrn_config rig_config(struct jrig *rig);
 
 // A block of the tests: its number and version all over, with a word that may look like the journal's.

@@ -41,8 +41,6 @@ static_assert(offsetof(struct ext4_inode_raw, generation) == 0x64, "as documente
 static_assert(offsetof(struct ext4_inode_raw, extra_isize) == 0x80, "as documented");
 static_assert(sizeof(struct ext4_inode_raw) == 160, "128 + the 32 bytes that mke2fs asks for");
 
-#define EXT4_INODE_BODY_MAX (4096 - 128)
-
 struct ext4_time {
     int64_t sec;                    // -2^31 .. 2446
     uint32_t nsec;

@@ -14,9 +14,7 @@
 #include "ondisk/super.h"
 
 #define EXT4_XATTR_MAGIC 0xea020000u
-#define EXT4_XATTR_REFCOUNT_MAX 1024u
 #define EXT4_XATTR_NAME_MAX 255u
-#define EXT4_XATTR_SIZE_MAX (1u << 24)
 
 enum ext4_xattr_index {
     EXT4_XATTR_USER = 1, EXT4_XATTR_ACL_ACCESS = 2, EXT4_XATTR_ACL_DEFAULT = 3, EXT4_XATTR_TRUSTED = 4,

@@ -6,7 +6,7 @@
 // repetition finds done, and the request without an answer: it is made again. When it fails in the middle, what
 // was done is logged. Every mode counts as a modification of the file, as in ext4 (file_modified).
 //
-// Moving ranges cannot be repeated. No door offers that today; it is committed on both sides, so that
+// Moving ranges cannot be repeated. No door offers that; it is committed on both sides, so that
 // neither older entries of the log meet a file that has moved, nor its own is ever applied again.
 #include "ops/internal.h"
 
@@ -103,7 +103,7 @@ int ops_fallocate(struct ops *ops, uint32_t ino, int mode, uint64_t off, uint64_
         struct inode *inode = inode_ref(f.inode);
         plan_end(&f.op.plan);
         if (moves(mode))
-            rc = fs_sync(ops->fs);
+            rc = fs_write_all(ops->fs);
         inode_gate_alone(inode);
         if (rc == 0) {
             op_ready(&f.op);

@@ -40,8 +40,6 @@ struct ops {
     void *is_known_arg;
     struct list asks;               // orphans of which is_known() is to be asked (known.c)
     bool asking, closed;            // the fibre that asks runs; ops_close() was called: it frees us
-    bool settling;                  // the fibre that closes a predecessor's gap runs
-    struct waitq settled;
     struct op_tag tag;              // of the call that comes next
     const struct plog_view *redo;   // the call that comes next applies this entry again
     struct redo_state *redone;      // while a recovery runs (redo.c)

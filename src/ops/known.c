@@ -92,26 +92,8 @@ static void ask_for(struct ops *ops, const struct inode *inode)
     rt_spawn(ops->rt, "asker", asker, ops);
 }
 
-// What a predecessor left dirty or uncommitted does not wait for its time, which began anew with us: if many servers
-// die soon after each other, nobody's time would ever come, and the log would only grow.
-static void settle_gap(void *arg)
-{
-    struct ops *ops = arg;
-
-    int rc = fs_sync(ops->fs);
-    if (rc < 0)
-        log_warn("event=gap-not-settled rc=%d", rc);
-    op_trim_log(ops);
-    ops->settling = false;
-    waitq_wake_all(ops->rt, &ops->settled);
-}
-
 void ops_bury_unknown(struct ops *ops)
 {
-    if (!ops->settling && fs_writable(ops->fs) == 0) {
-        ops->settling = true;
-        rt_spawn(ops->rt, "settle", settle_gap, ops);
-    }
     LIST_EACH(link, &ops->fs->orphans) {
         struct inode *inode = LIST_ENTRY(link, struct inode, orphan_link);
         if (inode->d.nlink == 0 && !known_find(ops, inode->ino))
@@ -185,8 +167,6 @@ void ops_each_known_file(struct ops *ops, void (*each)(void *arg, uint32_t ino, 
 // What is left of orphans is fs_unmount()'s to delete: nobody knows anything any more.
 void ops_close(struct ops *ops)
 {
-    while (ops->settling)
-        waitq_wait(ops->rt, &ops->settled);
     HTABLE_EACH(node, &ops->known) {
         htable_remove(&ops->known, node);
         free(CONTAINER_OF(node, struct known, node));

@@ -20,7 +20,6 @@ struct ops *ops_open(const struct ops_config *config)
     };
     waitq_init(&ops->log_room);
     list_init(&ops->asks);
-    waitq_init(&ops->settled);
     htable_init(&ops->known);
     return ops;
 }
@@ -41,7 +40,16 @@ struct op_tag op_take_tag(struct ops *ops)
 
 // A write is durable when the disk's size covers it: its bytes were written back before that size
 // was moved. Bytes inside the old size need no entry at all once their times are committed: their
-// pages are in the legacy by themselves.
+// pages are in the legacy by themselves. What counts is what has been committed, for a file that is
+// always being written to always has something newer, too.
+//
+// An orphan whose pages are gone was being deleted when the last server died: nobody can ask for its bytes, and
+// nothing will ever move its size, for as long as it takes until it is buried.
+static bool has_lost_its_pages(const struct ops *ops, const struct inode *inode)
+{
+    return !ops->redone && inode->d.nlink == 0 && inode->delayed == 0 && inode->pages.dirty_count == 0 && !inode->writing_back;
+}
+
 static bool write_is_settled(void *arg, const struct plog_entry *entry)
 {
     struct ops *ops = arg;
@@ -49,9 +57,9 @@ static bool write_is_settled(void *arg, const struct plog_entry *entry)
 
     if (!inode)
         return true;                // only clean inodes leave memory
-    bool settled = inode->d.generation != entry->target[PLOG_SELF].generation ||
-                   (inode->d.size >= MIN(entry->off + entry->len, inode->size) &&
-                    inode->datasync_tid <= jrn_committed_tid(ops->fs->jrn));
+    bool settled = inode->d.generation != entry->target[PLOG_SELF].generation || has_lost_its_pages(ops, inode) ||
+                   (inode->logged.tid <= jrn_committed_tid(ops->fs->jrn) &&
+                    inode->logged.disk >= MIN(entry->off + entry->len, MAX(inode->size, inode->logged.size)));
     inode_put(inode);
     return settled;
 }
@@ -88,7 +96,7 @@ static int empty_the_log(struct ops *ops, uint32_t tries)
     trim(ops, write_is_settled);
     if (ops->log->given_back != given_back)
         return 0;
-    int data_rc = fs_sync(ops->fs);
+    int data_rc = fs_write_all(ops->fs);
     trim(ops, write_is_settled);
     if (ops->log->given_back != given_back || (data_rc == 0 && tries < LOG_TRIES_MAX))
         return 0;

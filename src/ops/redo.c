@@ -78,7 +78,7 @@ int ops_redo_end(struct ops *ops, int rc)
     ops->redone = NULL;
     fs_seal_every(ops->fs, 1);
     if (rc == 0 && sync)
-        rc = fs_sync(ops->fs);
+        rc = fs_write_all(ops->fs);
     if (rc == 0)
         op_trim_log(ops);
     return rc;

@@ -127,11 +127,14 @@ void plog_set_tail(struct plog *log, uint64_t value)
 static void ring_copy(const struct plog *log, uint64_t first, size_t skip, void *bytes, size_t len, bool in)
 {
     uint8_t *ring = (uint8_t *)log->slots;
+    if (len == 0)
+        return;
     size_t size = log->slot_count * PLOG_SLOT;
     size_t at = (size_t)(first % log->slot_count) * PLOG_SLOT + skip;
 
     while (len > 0) {
-        at %= size;
+        while (at >= size)
+            at -= size;
         size_t piece = MIN(len, size - at);
         if (in)
             memcpy(ring + at, bytes, piece);
@@ -152,23 +155,26 @@ uint64_t plog_append(struct plog *log, struct plog_room *room, const struct plog
 {
     uint32_t slots = plog_slots(entry->name_len, entry->data_len);
     uint64_t at = log->head->tail;
-    struct plog_entry copy = *entry;
+    struct plog_entry *slot = plog_slot(log, at);
 
     CHECK(slots <= room->slots);
     CHECK(plog_used(log) + slots <= log->slot_count);
-    copy.seq = __atomic_add_fetch(log->sequence, 1, __ATOMIC_RELAXED);
-    copy.crc = crc32c(~0u, (const uint8_t *)&copy + sizeof(copy.crc), PLOG_SLOT - sizeof(copy.crc));
-    copy.crc = crc32c(copy.crc, name, copy.name_len);
-    copy.crc = crc32c(copy.crc, data, copy.data_len);
-    ring_copy(log, at + 1, 0, (void *)name, copy.name_len, true);
-    ring_copy(log, at + 1, copy.name_len, (void *)data, copy.data_len, true);
-    *plog_slot(log, at) = copy;
+    *slot = *entry;
+    slot->seq = __atomic_add_fetch(log->sequence, 1, __ATOMIC_RELAXED);
+    uint32_t crc = crc32c(~0u, (const uint8_t *)slot + sizeof(slot->crc), PLOG_SLOT - sizeof(slot->crc));
+    if (entry->name_len > 0)
+        crc = crc32c(crc, name, entry->name_len);
+    if (entry->data_len > 0)
+        crc = crc32c(crc, data, entry->data_len);
+    slot->crc = crc;
+    ring_copy(log, at + 1, 0, (void *)name, entry->name_len, true);
+    ring_copy(log, at + 1, entry->name_len, (void *)data, entry->data_len, true);
 
     room->slots -= slots;
     log->promised -= slots;
     // From here the entry exists. A death before this store leaves no trace of it.
     plog_set_tail(log, at + slots);
-    return copy.seq;
+    return slot->seq;
 }
 
 // --- trim ---------------------------------------------------------------------------------------

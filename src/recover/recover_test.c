@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 // recover_test.c - the AIM matrix at the level of ops: every operation, durable or live, with what may happen to its
 // targets afterwards; the server dies, and its successor must show the very same volume.
-#include "recover/recover_rig.h"
+#include "recover/recover_words.h"
 
-#include <inttypes.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdio.h>
@@ -16,96 +15,10 @@
 #include "ondisk/inode.h"
 #include "rt/rt_sim.h"
 
-// --- short forms ------------------------------------------------------------------------------------
-
-static struct ops_name n(const char *name) { return (struct ops_name){name, strlen(name)}; }
-
-static uint32_t find(struct recover_rig *rig, uint32_t parent, const char *name)
-{
-    struct ops_attr attr;
-    if (ops_lookup(rig->ops, parent, n(name), &attr) < 0)
-        return 0;
-    ops_forget(rig->ops, attr.ino, 1);
-    return attr.ino;
-}
-
-static uint32_t at(struct recover_rig *rig, const char *a, const char *b)
-{
-    uint32_t ino = find(rig, OPS_ROOT, a);
-    return b && ino ? find(rig, ino, b) : ino;
-}
-
-static uint32_t make(struct recover_rig *rig, uint32_t parent, const char *name)
-{
-    struct ops_attr attr;
-    bool created;
-    assert_int_equal(ops_create(rig->ops, &rig->caller, parent, n(name), 0664, true, &attr, &created), 0);
-    ops_forget(rig->ops, attr.ino, 1);
-    return attr.ino;
-}
-
-static uint32_t make_dir(struct recover_rig *rig, uint32_t parent, const char *name)
-{
-    struct ops_attr attr;
-    assert_int_equal(ops_mkdir(rig->ops, &rig->caller, parent, n(name), 0775, &attr), 0);
-    ops_forget(rig->ops, attr.ino, 1);
-    return attr.ino;
-}
-
-static int put(struct recover_rig *rig, uint32_t ino, uint64_t off, size_t len, uint8_t seed)
-{
-    AUTO_FREE uint8_t *bytes = xmalloc(len);
-    for (size_t i = 0; i < len; i++)
-        bytes[i] = (uint8_t)(seed + i * 7 + (i >> 8));
-    ssize_t rc = ops_write(rig->ops, ino, &(struct ops_write){.off = off, .bytes = bytes, .len = len, .privileged = true});
-    return rc < 0 ? (int)rc : 0;
-}
-
-static int set(struct recover_rig *rig, uint32_t ino, struct ops_setattr s)
-{
-    struct ops_attr attr;
-    return ops_setattr(rig->ops, &rig->caller, ino, &s, &attr);
-}
-
-static void tick(struct recover_rig *rig) { rt_sleep_until(rig->rt, rt_now_ns(rig->rt) + 1234567); }
-static void commit(struct recover_rig *rig) { assert_int_equal(fs_commit(rig->fs), 0); }
-
-// --- the world before ---------------------------------------------------------------------------------
-
-struct acl_entry { uint16_t tag, perm; uint32_t id; };
-struct acl { uint32_t version; struct acl_entry entries[5]; };
-static const struct acl full_acl = {2, {{1, 7, ~0u}, {2, 6, 1000}, {4, 5, ~0u}, {16, 7, ~0u}, {32, 0, ~0u}}};
-
-static void set_up(struct recover_rig *rig)
-{
-    struct ops_attr attr;
-    uint32_t d = make_dir(rig, OPS_ROOT, "d"), x = make_dir(rig, OPS_ROOT, "x"), acl = make_dir(rig, OPS_ROOT, "acl");
-    uint32_t f = make(rig, d, "f");
-    assert_int_equal(put(rig, f, 0, 10000, 1), 0);
-    assert_int_equal(ops_setxattr(rig->ops, f, "user.a", "value", 5, 0, false), 0);
-    make(rig, d, "e");
-    make_dir(rig, d, "sub");
-    uint32_t t = make(rig, x, "t");
-    assert_int_equal(put(rig, t, 5000, 300000, 2), 0);
-    assert_int_equal(ops_symlink(rig->ops, &rig->caller, d, n("l"), n("target"), &attr), 0);
-    assert_int_equal(ops_link(rig->ops, f, x, n("f2"), &attr), 0);
-    assert_int_equal(set(rig, x, (struct ops_setattr){.set = OPS_SET_MODE | OPS_SET_GID, .mode = 02775, .gid = 77}), 0);
-    assert_int_equal(set(rig, t, (struct ops_setattr){.set = OPS_SET_MODE, .mode = 06775}), 0);
-    assert_int_equal(ops_setxattr(rig->ops, acl, "system.posix_acl_default", &full_acl, sizeof full_acl, 0, false), 0);
-    assert_int_equal(ops_fsync(rig->ops, t, false), 0);
-    commit(rig);
-    tick(rig);
-}
-
 // --- operations ---------------------------------------------------------------------------------------
 
 typedef void act(struct recover_rig *rig);
 struct named { const char *name; act *act; };
-
-static uint32_t d(struct recover_rig *rig) { return at(rig, "d", NULL); }
-static uint32_t x(struct recover_rig *rig) { return at(rig, "x", NULL); }
-static uint32_t f(struct recover_rig *rig) { return at(rig, "d", "f"); }
-static uint32_t t(struct recover_rig *rig) { return at(rig, "x", "t"); }
 
 static void create_one(struct recover_rig *rig) { put(rig, make(rig, d(rig), "new"), 0, 5000, 9); }
 static void create_with_acl(struct recover_rig *rig) { make(rig, at(rig, "acl", NULL), "new"); make_dir(rig, at(rig, "acl", NULL), "newdir"); }
@@ -621,163 +534,6 @@ static void one_flipped_bit_of_an_entry_costs_nothing(void **state)
     fs_rig_fini(&base);
 }
 
-// --- answers ------------------------------------------------------------------------------------------
-
-static void answered_life(struct recover_rig *rig)
-{
-    struct ops_answer answer = {0};
-    struct ops_attr attr;
-    set_up(rig);
-    ops_tag(rig->ops, 1, 10, &answer);
-    assert_int_equal(ops_mkdir(rig->ops, &rig->caller, OPS_ROOT, n("answered"), 0700, &attr), 0);
-    assert_true(answer.seq > 0);
-    assert_int_equal(answer.ino, attr.ino);
-    assert_int_equal(answer.generation, attr.generation);
-
-    // Several parts: the last one has it, and the whole result.
-    uint32_t from = f(rig), to = t(rig);
-    static uint8_t bytes[2500000];
-    memset(&answer, 0, sizeof answer);
-    ops_tag(rig->ops, 1, 11, &answer);
-    assert_int_equal(ops_write(rig->ops, from, &(struct ops_write){.bytes = bytes, .len = sizeof bytes}), sizeof bytes);
-    assert_int_equal(answer.result, sizeof bytes);
-    memset(&answer, 0, sizeof answer);
-    ops_tag(rig->ops, 1, 12, &answer);
-    assert_int_equal(ops_copy_range(rig->ops, from, 0, to, 0, 1ull << 40), sizeof bytes);
-    assert_int_equal(answer.result, sizeof bytes);
-    memset(&answer, 0, sizeof answer);
-    struct ops_setattr set = {.set = OPS_SET_SIZE | OPS_SET_MODE, .mode = 0600, .size = 7};
-    ops_tag(rig->ops, 1, 13, &answer);
-    assert_int_equal(ops_setattr(rig->ops, &rig->caller, from, &set, &attr), 0);
-    assert_int_equal(answer.ino, attr.ino);
-
-    // What fails, or changes nothing, has none: it is asked again.
-    memset(&answer, 0, sizeof answer);
-    ops_tag(rig->ops, 1, 14, &answer);
-    assert_int_equal(ops_rmdir(rig->ops, OPS_ROOT, n("not there")), -ENOENT);
-    assert_int_equal(answer.seq, 0);
-    assert_int_equal(ops_rmdir(rig->ops, OPS_ROOT, n("answered")), 0);
-    assert_int_equal(answer.seq, 0);
-}
-
-static void a_request_has_one_answer_and_recovery_tells_of_it(void **state)
-{
-    (void)state;
-    struct fs_rig base;
-    struct recover_rig rig;
-    fs_rig_init(&base, &(struct fs_rig_options){0});
-    recover_rig_init(&rig, &base);
-    assert_int_equal(recover_rig_live(&rig, answered_life, NULL, LIFE_CRASHES), 0);
-    assert_int_equal(recover_rig_live(&rig, only_recover, NULL, LIFE_ENDS), 0);
-    assert_int_equal(rig.answers, 4);
-    recover_rig_fini(&rig);
-    fs_rig_fini(&base);
-}
-
-// --- who is still known -------------------------------------------------------------------------------
-
-static bool kernel_knows(void *arg, uint32_t ino)
-{
-    struct recover_rig *rig = arg;
-    rt_sleep_until(rig->rt, rt_now_ns(rig->rt) + 1000000);
-    return rig->held_count > 0 && rig->held[0] == ino;
-}
-
-static void two_are_unlinked(struct recover_rig *rig)
-{
-    struct ops_attr attr;
-    set_up(rig);
-    assert_int_equal(ops_lookup(rig->ops, d(rig), n("e"), &attr), 0);
-    recover_rig_hold(rig, attr.ino);
-    assert_int_equal(ops_lookup(rig->ops, x(rig), n("t"), &attr), 0);
-    recover_rig_hold(rig, attr.ino);
-    assert_int_equal(ops_unlink(rig->ops, d(rig), n("e")), 0);
-    assert_int_equal(ops_unlink(rig->ops, x(rig), n("t")), 0);
-}
-
-static void the_unknown_are_buried(struct recover_rig *rig)
-{
-    struct ops_attr attr;
-    assert_int_equal(ops_getattr(rig->ops, rig->held[0], &attr), 0);
-    assert_int_equal(ops_getattr(rig->ops, rig->held[1], &attr), 0);
-    ops_bury_unknown(rig->ops);
-    rt_sleep_until(rig->rt, rt_now_ns(rig->rt) + 500000000);
-    assert_int_equal(ops_getattr(rig->ops, rig->held[0], &attr), 0);
-    assert_int_equal(ops_getattr(rig->ops, rig->held[1], &attr), -ESTALE);
-    // The kernel lets go of it: the forget of a lookup that only the predecessor had counted.
-    uint32_t ino = rig->held[0];
-    rig->held_count = 0;
-    ops_forget(rig->ops, ino, 1);
-    rt_sleep_until(rig->rt, rt_now_ns(rig->rt) + 500000000);
-    assert_int_equal(ops_getattr(rig->ops, ino, &attr), -ESTALE);
-    // Unlinked now, known to us for one lookup and to the kernel for more.
-    assert_int_equal(ops_lookup(rig->ops, d(rig), n("f"), &attr), 0);
-    rig->held[0] = attr.ino;
-    rig->held_count = 1;
-    assert_int_equal(ops_unlink(rig->ops, d(rig), n("f")), 0);
-    assert_int_equal(ops_unlink(rig->ops, x(rig), n("f2")), 0);
-    ops_forget(rig->ops, attr.ino, 1);
-    rt_sleep_until(rig->rt, rt_now_ns(rig->rt) + 500000000);
-    assert_int_equal(ops_getattr(rig->ops, attr.ino, &attr), 0);
-}
-
-static void orphans_that_the_kernel_does_not_know_are_deleted(void **state)
-{
-    (void)state;
-    struct fs_rig base;
-    struct recover_rig rig;
-    fs_rig_init(&base, &(struct fs_rig_options){0});
-    recover_rig_init(&rig, &base);
-    assert_int_equal(recover_rig_live(&rig, two_are_unlinked, NULL, LIFE_CRASHES), 0);
-    rig.is_known = kernel_knows;
-    assert_int_equal(recover_rig_live(&rig, the_unknown_are_buried, NULL, LIFE_ENDS), 0);
-    recover_rig_fini(&rig);
-    fs_rig_fini(&base);
-}
-
-// --- how fast -----------------------------------------------------------------------------------------
-
-static void many_writes(struct recover_rig *rig)
-{
-    set_up(rig);
-    uint32_t a = f(rig), b = t(rig);
-    for (int i = 0; i < 100000; i++)
-        assert_int_equal(put(rig, i % 2 ? a : b, (uint64_t)(i % 1000) * 16, 16, (uint8_t)i), 0);
-}
-
-static void many_creates(struct recover_rig *rig)
-{
-    char name[32];
-    set_up(rig);
-    for (int i = 0; i < 8000; i++) {
-        snprintf(name, sizeof name, "file%d", i);
-        make(rig, d(rig), name);
-    }
-}
-
-static void measure(const char *what, recover_rig_body *body)
-{
-    struct fs_rig base;
-    struct recover_rig rig;
-    fs_rig_init(&base, &(struct fs_rig_options){.blocks = 65536});
-    recover_rig_init(&rig, &base);
-    assert_int_equal(recover_rig_live(&rig, body, NULL, LIFE_CRASHES), 0);
-    assert_int_equal(recover_rig_live(&rig, only_recover, NULL, LIFE_ENDS), 0);
-    uint64_t entries = MAX(rig.stats.act, (uint64_t)1);
-    print_message("%s: %" PRIu64 " entries applied again, %" PRIu64 " ignored, %" PRIu64 " modified, in %" PRIu64 " us: %" PRIu64 " ns each\n",
-                  what, rig.stats.act, rig.stats.ignore, rig.stats.modify, rig.recover_ns / 1000, rig.recover_ns / entries);
-    assert_true(rig.stats.act > 100);
-    recover_rig_fini(&rig);
-    fs_rig_fini(&base);
-}
-
-static void a_hundred_thousand_writes_are_nothing(void **state)
-{
-    (void)state;
-    measure("writes", many_writes);
-    measure("creates", many_creates);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -786,9 +542,6 @@ int main(void)
         cmocka_unit_test(the_same_entry_kills_no_third_recovery),
         cmocka_unit_test(a_log_that_contradicts_the_volume_is_not_believed),
         cmocka_unit_test(one_flipped_bit_of_an_entry_costs_nothing),
-        cmocka_unit_test(a_request_has_one_answer_and_recovery_tells_of_it),
-        cmocka_unit_test(orphans_that_the_kernel_does_not_know_are_deleted),
-        cmocka_unit_test(a_hundred_thousand_writes_are_nothing),
         cmocka_unit_test(every_operation_survives_whatever_follows_it),
     };
     log_set_level(LOG_ERROR_LEVEL);

@@ -62,13 +62,14 @@ void legacy_own(struct server *s)
     struct legacy *l = s->legacy;
     l->owner.generation = s->handoff->generation;
     l->beat_ns = 0;                 // it waits for its predecessor's writes
-    if (l->death == DEATH_HUNG && l->running) {
+    uint32_t death = l->death;
+    l->death = DEATH_SILENT;        // counted once, also when we are killed meanwhile
+    if (death == DEATH_HUNG && l->running) {
         uint32_t deaths = fuse_records_blame(records(s), LEGACY_RECORDS, l->running);
         log_warn("event=hung-at-request request=%llu deaths=%u", (unsigned long long)l->running, deaths);
     }
-    if (l->death == DEATH_SILENT)
+    if (death == DEATH_SILENT)
         memset(l->recover_progress, 0, sizeof(l->recover_progress));
-    l->death = DEATH_SILENT;
     l->running = 0;
     s->recovers = s->handoff->generation > 1 && l->plog_bytes && !l->distrust;
     s->alone = s->handoff->generation > 1 && !s->recovers;
@@ -76,7 +77,8 @@ void legacy_own(struct server *s)
 
 // --- log and pages ------------------------------------------------------------------------------------
 
-// All that a predecessor had told and the disk does not say is lost: loudly, and old handles are stale.
+// All that a predecessor had told and the disk does not say is lost: loudly, and old handles are stale. So are its
+// records and the names that the kernel knows, with which the door deals: until then whoever comes starts here, too.
 static void start_from_disk(struct server *s)
 {
     struct legacy *l = s->legacy;
@@ -114,7 +116,6 @@ int legacy_open(struct server *s, struct err *err)
     if (l->plog_bytes)
         plog_init(&s->plog, log, l->plog_bytes, &l->sequence);
     s->pages = page_pool_create(arena, l->page_count);
-    l->distrust = 0;                // nothing of it is left
     return 0;
 }
 

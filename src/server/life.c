@@ -114,7 +114,7 @@ static int recover(struct server *s, struct err *err)
     l->aim_ignore += stats.ignore;
     l->aim_modify += stats.modify;
     l->pages_recovered += stats.pages;
-    l->mended += stats.mended;
+    l->mended += stats.mended + page_pool_mended(s->pages);
     return 0;
 }
 
@@ -138,14 +138,14 @@ static void adopt_rest(void *arg)
 
 // --- serve ------------------------------------------------------------------------------------------
 
-// What was applied again is as little durable as before. Servers that die faster than commits come
-// would otherwise leave a larger gap each time.
+// What was applied again is as little durable as before, and what is dirty begins its age anew. Servers that die
+// faster than commits and write-back come would otherwise leave a larger gap each time.
 static int close_gap(void *arg)
 {
     struct server *s = arg;
     int rc = s->fs->read_only ? 0 : fs_commit(s->fs);
     if (rc == 0 && !s->fs->read_only && !s->mount_is_gone)
-        rc = ops_sync(s->ops);
+        rc = fs_write_all(s->fs);
     if (rc < 0)
         log_warn("event=gap-not-closed errno=%d", -rc);
     return rc;
@@ -215,9 +215,9 @@ static void unmount(struct server *s)
         fuse_door_destroy(s->door);
         s->door = NULL;
     }
-    int rc = rt_group_wait(&s->after);      // what came of it is the volume's to know
+    (void)!rt_group_wait(&s->after);        // what came of it is the volume's to know
     ops_close(s->ops);
-    rc = fs_unmount(s->fs);
+    int rc = fs_unmount(s->fs);
     s->fs = NULL;
     s->ops = NULL;
     char text[160];
@@ -289,6 +289,7 @@ static void live(void *arg)
         guardian_tell(s, LINK_FAILED, -err.number, err.text);
         _exit(1);
     }
+    s->legacy->distrust = 0;        // names, handles and records of before are dealt with (legacy.c)
     wait_for_news(s, &s->mount_is_gone);
     unmount(s);
 }

@@ -16,15 +16,7 @@
 #include <sys/syscall.h>
 
 #include "base/log.h"
-
-#ifndef __has_feature
-#define __has_feature(feature) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#else
-#define SANITIZED false
-#endif
+#include "server/sanitized.h"
 
 static const int allowed[] = {
     // the loop and the disk

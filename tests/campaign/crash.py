@@ -395,6 +395,9 @@ class Campaign:
                 cases += [Case(program, "commit", n, round_number) for n in range(1, 4)]
                 cases.append(Case(program, "checkpoint", 1, round_number))
             random.Random(round_number).shuffle(cases)
+            if self.args.tap:           # a small share: the same number of each program
+                turn = collections.Counter()
+                cases = [case for _, case in sorted(((turn.update([c.program]) or turn[c.program]), c) for c in cases)]
             yield from cases
 
     def wanted(self):
@@ -529,10 +532,10 @@ class Campaign:
 def choose_programs(args):
     words = subprocess.run(["sh", PROGRAMS, "programs"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     own = subprocess.run([args.steps, "programs"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    needs = {"unzip": "unzip", "sqlite-rollback": "sqlite3", "sqlite-wal": "sqlite3", "git": "git"}
+    needs = {"unzip": ("unzip", "zip"), "sqlite-rollback": ("sqlite3",), "sqlite-wal": ("sqlite3",), "git": ("git",)}
     if "leveldb" not in own:
         words.remove("leveldb")
-    words = [w for w in words if w not in needs or shutil.which(needs[w])]
+    words = [w for w in words if all(shutil.which(need) for need in needs.get(w, ()))]
     if args.case:
         return sorted({parse_case(c).program for c in args.case})
     return [w for w in words if not args.programs or w in args.programs.split(",")]

@@ -3,8 +3,7 @@
 # programs.sh PROGRAM INPUT STEPS - one real program at work in the current directory.
 #
 # What it prints and leaves behind is the same every time; crash.py compares that with a run in which the server was
-# killed. INPUT is a directory outside of the mount (made by `programs.sh make-input DIR`). The words on the first
-# line of each function's case are those that crash.py asks for: `programs.sh list`.
+# killed. INPUT is a directory outside of the mount (`programs.sh make-input DIR` makes it); `programs.sh programs` names all.
 set -u
 export LC_ALL=C TZ=UTC
 program=$1
@@ -26,7 +25,7 @@ make_input() { # DIR
     ln -s sub/deep/large tree/symbolic
     ln tree/file3 tree/sub/hard
     find tree -exec touch -h -d '2020-02-03 04:05:06.789' {} +
-    (cd tree && zip -q -y -X -r ../tree.zip . && tar --sort=name --owner=0 --group=0 -cf ../tree.tar .)
+    (cd tree && { ! command -v zip >/dev/null || zip -q -y -X -r ../tree.zip .; } && tar --sort=name --owner=0 --group=0 -cf ../tree.tar .)
 }
 
 run_shell() {

@@ -5,13 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 manager=$(cd "$(dirname "$0")" && pwd)/service_manager.py
 
-field() { "$drover" status --json "$mnt" | python3 -c '
-import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1].split("."):
-    value = value[key]
-print(value)' "$1" 2>/dev/null; }
-
 cat >"$work/hold.py" <<'END'
 import os, sys, time
 top, stop = sys.argv[1:]

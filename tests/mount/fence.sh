@@ -94,22 +94,23 @@ def under_way():
             begun.pop(number, None)
     return begun
 
-def wait_for(what, test, seconds=15):
+def wait_for(test, seconds=10):
     until = time.monotonic() + seconds
-    while not test():
-        assert time.monotonic() < until, "waited in vain for " + what
+    while not test() and time.monotonic() < until:
         time.sleep(0.005)
+    return test()
 
 def is_served(old):
     now = status()
     return now and now["server"]["pid"] != old and now["server"]["state"] == "serving"
 
 at_first = status()
+assert at_first, "is not served"
 server, standby = [at_first[who]["pid"] for who in ("server", "standby")]
 assert standby, "no standby"
 pid = server if victim == "server" else int(open(victim).read())
 pidfd = os.pidfd_open(server)
-wait_for("writes under way", lambda: len(under_way()) >= 3)
+assert wait_for(lambda: len(under_way()) >= 3), "too few writes"
 if kind == "held":
     os.kill(server, signal.SIGSTOP)
     os.kill(int(disk_pid), signal.SIGUSR1)
@@ -123,18 +124,18 @@ if kind == "held":
     time.sleep(0.5)
     assert left <= set(under_way()), "the disk has not held its writes"
     os.kill(int(disk_pid), signal.SIGUSR2)
-wait_for("the end of old writes", lambda: not left & set(under_way()))
-wait_for("a successor", lambda: is_served(server))
-wait_for("a write of the successor's", lambda: [e for e in seen() if e[0] == "begin" and e[1] > dead and e[2] not in left])
+assert wait_for(lambda: not left & set(under_way())), "a write never ended"
+wait_for(lambda: [e for e in seen() if e[0] == "begin" and e[1] > dead and e[2] not in left])
 
 log = seen()
 last_end = max(ns for what, ns, number, *_ in log if what == "end" and number in left)
 first = {kind: min([ns for what, ns, number, *_ in log if what == kind and ns > dead and number not in left], default=None) for kind in ("begin", "read")}
 print(f"{len(left)} writes under way at the kill, the last ended after {(last_end - killed) / 1e6:.0f} ms;",
-      ", ".join(f"the successor's first {name} {(first[key] - last_end) / 1e6:.1f} ms later" for key, name in (("begin", "write"), ("read", "read")) if first[key]))
+      ", ".join(f"the successor's first {name} {(first[key] - last_end) / 1e6:+.1f} ms" for key, name in (("begin", "write"), ("read", "read")) if first[key]))
 assert last_end > dead, "nothing was left to land"
 for key, ns in first.items():
     assert ns is None or ns > last_end, f"{key} {(last_end - ns) / 1e6:.1f} ms before the last old write ended"
+assert first["begin"] and wait_for(lambda: is_served(server)), "nobody has taken over"
 END2
 
 exec 3>&1

@@ -4,15 +4,7 @@
 # kills two of them is refused alone, and the log and the status tell of it.
 . "$(dirname "$0")/lib.sh"
 
-status_number() { # key...: a number out of the status, by its path
-    "$drover" status --json "$mnt" | python3 -c '
-import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1:]:
-    value = value[key]
-print(value)' "$@"
-}
-generation() { status_number server generation; }
+generation() { field server.generation; }
 exits() { # code command...
     code=$1
     shift
@@ -138,7 +130,7 @@ except OSError as e:
 sys.exit("it was done")' "$mnt/poisoned/victim"
 }
 ok "it is refused with EIO after two deaths" refused
-ok "which the status counts" test "$(status_number recoveries poisoned)" -ge 1
+ok "which the status counts" test "$(field recoveries.poisoned)" -ge 1
 ok "other operations there go on" sh -c "touch '$mnt/poisoned/new' && mv '$mnt/poisoned/new' '$mnt/other/new' && cat '$mnt/poisoned/victim'"
 ok "the operation elsewhere goes on" rm "$mnt/other/bystander"
 ok "the poison is cleared" "$drover" inject "$mnt" clear

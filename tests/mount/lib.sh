@@ -76,6 +76,15 @@ not_ok() { # text command...: passes when the command fails
     fi
 }
 
+field() { # path, as recoveries.poisoned: a value of the status
+    "$drover" status --json "$mnt" 2>/dev/null | python3 -c '
+import json, sys
+value = json.load(sys.stdin)
+for key in sys.argv[1].split("."):
+    value = value[key]
+print(value)' "$1" 2>/dev/null
+}
+
 remember_pids() {
     "$drover" status --json "$mnt" 2>/dev/null |
         tr ',{}' '\n\n\n' | sed -n 's/.*"pid": *\([1-9][0-9]*\).*/\1/p' >"$work/$$.pid"

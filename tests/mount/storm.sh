@@ -120,9 +120,32 @@ storm() { # name, seconds, longest pause between two kills
     return $((stormed + rc))
 }
 
-field() { "$drover" status --json "$mnt" | python3 -c '
-import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1].split("."):
-    value = value[key]
-print(value)' "$1"; }
+cat >"$work/look.py" <<'END2'
+import json, subprocess, sys, time
+drover, mnt, what = sys.argv[1:]
+for _ in range(60):
+    done = subprocess.run([drover, "status", "--json", mnt], stdout=subprocess.PIPE, timeout=10)
+    now = json.loads(done.stdout) if done.returncode == 0 else {"server_answers": False}
+    if now["server_answers"] and (what != "log" or now["plog"]["entries"] < 3000):
+        break
+    time.sleep(0.1)
+past = now["recoveries"]
+print(past["count"], "recoveries, pauses:", past["pause_ms"], "entries:", now["plog"]["entries"], "distrusted:", past["distrusted"], "poisoned:", past["poisoned"])
+sys.exit(not {"log": now["plog"]["entries"] < 3000, "pauses": past["pause_ms"]["p50"] < 60,
+              "trust": past["distrusted"] == past["poisoned"] == 0}[what])
+END2
+look() { python3 "$work/look.py" "$drover" "$mnt" "$1"; }
+pauses_are_short() { look pauses >"$work/pauses"; rc=$?; sed 's/^/# /' "$work/pauses" >&3; return "$rc"; }
+
+rig_start 128M
+ok "programs in a storm notice nothing" storm calm 6 0.4
+ok "pauses are short" pauses_are_short
+ok "the log has not grown" look log
+ok "and in a heavier one" storm heavy 5 0.12
+ok "nor has the log grown in that one" look log
+ok "nothing was distrusted, no request given up" look trust
+rig_stop
+rig_mount plog=1M,cache=16M
+ok "programs in a storm notice nothing, with a small log that is full at times" storm small 5 0.4
+rig_stop
+rig_done

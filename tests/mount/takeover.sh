@@ -3,13 +3,6 @@
 # takeover.sh BUILD - a standby takes over from a server that is killed, hangs or crashes; programs notice nothing.
 . "$(dirname "$0")/lib.sh"
 
-field() { "$drover" status --json "$mnt" | python3 -c '
-import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1].split("."):
-    value = value[key]
-print(value)' "$1"; }
-
 wait_standby() { # until one is ready: 5 s
     for _ in $(seq 100); do
         standby=$(field standby.pid)

@@ -11,13 +11,6 @@ cp "$build/src/guardian/drover-guardian" "$tree/guardian/"
 cp "$build/src/server/drover-server" "$tree/server/"
 drover=$tree/cli/drover
 
-field() { "$drover" status --json "$mnt" | python3 -c '
-import json, sys
-value = json.load(sys.stdin)
-for key in sys.argv[1].split("."):
-    value = value[key]
-print(value)' "$1"; }
-
 wait_standby() {
     for _ in $(seq 100); do
         [ "$(field standby.pid)" != 0 ] && return 0
