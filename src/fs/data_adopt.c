@@ -87,11 +87,10 @@ int data_adopt_busy(struct fs *fs, uint64_t *pages)
     struct page_busy busy;
     *pages = 0;
     while (page_pool_next_busy(fs->pages, &busy)) {
-        int rc = fs_writable(fs);
-        if (rc < 0)
-            return rc;
         struct inode *inode;
-        int rc = find_owner(fs, &busy, &inode);
+        int rc = fs_writable(fs);
+        if (rc == 0)
+            rc = find_owner(fs, &busy, &inode);
         if (rc < 0)
             return rc;
         if (!inode) {
