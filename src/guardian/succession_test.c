@@ -327,7 +327,7 @@ static void a_new_program_that_dies_before_it_serves_ends_the_upgrade_when_the_s
 {
     struct rig *r = *state;
     the_new_program_takes_over_by_chance(r);
-    kill_and_wait(&r->g->server, SIGSEGV);
+    kill_and_wait(&r->g->server, SIGABRT);
     take_over(r, 1);
     assert_int_equal(r->g->upgrade_from[0], 0);
     assert_false(r->g->server.is_new);

@@ -127,12 +127,10 @@ int dir_first_verify(const struct ext4_geo *geo, const struct block_owner *owner
 uint32_t dir_leaf_find(const struct ext4_geo *geo, const void *leaf, const char *name, size_t len)
 {
     struct dir_walk walk = dir_walk_start(geo, leaf);
-    if (len == 0)
-        return DIR_NOT_FOUND;
     // Names of one directory tend to begin alike, and to differ in their last letter.
     for (uint32_t at = 0; at < walk.end && is_entry(&walk, at);) {
         const struct ext4_dirent_raw *entry = dirent_in(leaf, at);
-        if (entry->name_len == len && entry->name[len - 1] == name[len - 1] && le32(entry->ino) &&
+        if (entry->name_len == len && (len == 0 || entry->name[len - 1] == name[len - 1]) && le32(entry->ino) &&
             memcmp(entry->name, name, len) == 0)
             return at;
         at += le16(entry->rec_len);

@@ -1100,19 +1100,17 @@ static void descriptors_refuse_what_they_were_not_opened_for(void)
 
 static void a_running_program_is_not_written_to(void)
 {
-    EXPECT(system("cp /bin/sleep ./sleeper") == 0);
+    int started[2];
+    char nothing;
+    EXPECT(system("cp /bin/sleep ./sleeper") == 0 && pipe2(started, O_CLOEXEC) == 0);
     pid_t child = fork();
     if (child == 0) {
         execl("./sleeper", "sleeper", "30", NULL);
         _exit(1);
     }
-    for (int tries = 0; tries < 100; tries++) {
-        int fd = open("sleeper", O_WRONLY);
-        if (fd < 0)
-            break;
-        close(fd);
-        tick();
-    }
+    close(started[1]);
+    EXPECT(read(started[0], &nothing, 1) == 0);     // its end was closed by exec
+    close(started[0]);
     EXPECT_ERRNO(open("sleeper", O_WRONLY), ETXTBSY);
     EXPECT_ERRNO(truncate("sleeper", 0), ETXTBSY);
     EXPECT(unlink("sleeper") == 0 && kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
