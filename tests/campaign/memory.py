@@ -382,6 +382,7 @@ class Campaign:
         self.table = collections.defaultdict(collections.Counter)
         self.known, self.results, self.flips, self.alarms = set(), None, 0, 0
         self.deadline = time.monotonic() + args.seconds if args.seconds else None
+        self.ended = False
 
     def load(self):
         if not self.args.results:
@@ -406,7 +407,7 @@ class Campaign:
 
     def take(self, source):
         with self.lock:
-            over = (self.deadline and time.monotonic() > self.deadline) or (not self.args.case and self.flips >= self.args.flips)
+            over = self.ended or (self.deadline and time.monotonic() > self.deadline) or (not self.args.case and self.flips >= self.args.flips)
             return None if over else next(source, None)
 
     def record(self, batch):
@@ -446,8 +447,14 @@ class Campaign:
         threads = [threading.Thread(target=self.worker, args=(source, errors)) for _ in range(self.args.jobs)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self.ended = True               # the batches under way are finished, no other begins
+            for thread in threads:
+                thread.join()
+            raise
         self.progress.end()
         return errors
 
