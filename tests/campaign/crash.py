@@ -23,7 +23,6 @@ import collections
 import hashlib
 import json
 import os
-import queue
 import random
 import re
 import shutil
@@ -366,6 +365,9 @@ class Campaign:
         self.deadline = time.monotonic() + args.seconds if args.seconds else None
         self.ended = False
 
+    def end(self):
+        self.ended = True
+
     def load_results(self):
         if not self.args.results:
             return
@@ -478,6 +480,8 @@ class Campaign:
                     wrong = bench.remount()
                     verdict = "failed" if wrong else verdict
             except (rig.Broken, OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+                if self.ended:
+                    return                  # it was we who were ended, and the mount is going
                 verdict, kills, wrong = "failed", 0, [f"{type(error).__name__}: {error}"]
             if wrong:
                 self.keep_evidence(bench, case)
@@ -515,17 +519,7 @@ class Campaign:
             print("requests of an undisturbed run: " + ", ".join(f"{p} {r.requests}" for p, r in self.references.items()) + f"; together {total}", flush=True)
         self.progress = rig.Progress(self.args.cases or total * 3, "cases")
         source, errors = self.wanted(), []
-        threads = [threading.Thread(target=self.worker, args=(f"m{n}", source, errors)) for n in range(self.args.jobs)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self.ended = True
-            for thread in threads:
-                thread.join()
-            raise
+        rig.run_threads(lambda name: self.worker(name, source, errors), [f"m{n}" for n in range(self.args.jobs)], self.end)
         self.progress.end()
         return errors
 

@@ -157,7 +157,8 @@ class Workload:
             os.close(fd)
         if got != file["content"]:
             at = next((i for i, (a, b) in enumerate(zip(got, file["content"])) if a != b), min(len(got), len(file["content"])))
-            raise Wrong(f"content of {name}: {len(got)} bytes of {len(file['content'])}, first difference at {at}")
+            many = sum(a != b for a, b in zip(got, file["content"]))
+            raise Wrong(f"content of {name}: {len(got)} bytes of {len(file['content'])}, {many} differ, the first at {at}; {got.count(0)} are zero")
         st = os.lstat(self.path(name))
         seen = (st.st_size, st.st_mode & 0o7777, st.st_nlink, st.st_uid)
         if seen != (len(file["content"]), file["mode"], 1, os.getuid()):
@@ -384,6 +385,9 @@ class Campaign:
         self.deadline = time.monotonic() + args.seconds if args.seconds else None
         self.ended = False
 
+    def end(self):
+        self.ended = True
+
     def load(self):
         if not self.args.results:
             return
@@ -444,17 +448,7 @@ class Campaign:
         self.load()
         self.progress = rig.Progress(self.args.flips, "flips")
         source, errors = self.batches(), []
-        threads = [threading.Thread(target=self.worker, args=(source, errors)) for _ in range(self.args.jobs)]
-        for thread in threads:
-            thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except BaseException:
-            self.ended = True               # the batches under way are finished, no other begins
-            for thread in threads:
-                thread.join()
-            raise
+        rig.run_threads(lambda _: self.worker(source, errors), range(self.args.jobs), self.end)
         self.progress.end()
         return errors
 

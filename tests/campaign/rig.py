@@ -8,12 +8,14 @@ a campaign sees no other mount and no other mount sees it.
 import atexit
 import json
 import os
+import queue
 import select
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -235,3 +237,31 @@ class Progress:
     def end(self):
         if self.on:
             print("", file=sys.stderr)
+
+
+def run_threads(work, arguments, end):
+    """work(argument) in a thread for each; all have come back when this returns or raises. Ended by a signal, end() is called first.
+
+    Not with Thread.join(): interrupted by a signal, a second one returns at once (bpo-45274).
+    """
+    back = queue.SimpleQueue()
+
+    def one(argument):
+        try:
+            work(argument)
+        finally:
+            back.put(None)
+
+    for argument in arguments:
+        threading.Thread(target=one, args=(argument,)).start()
+    left = len(arguments)
+    try:
+        while left:
+            back.get()
+            left -= 1
+    except BaseException:
+        end()
+        while left:
+            back.get()
+            left -= 1
+        raise
