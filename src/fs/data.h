@@ -59,6 +59,8 @@ YIELDS MUST_USE int64_t data_seek(struct inode *inode, uint64_t off, int whence)
 
 // Drops every page without writing it: the inode is being deleted. The caller holds the gate alone.
 void data_forget(struct inode *inode);
+// The size that applications see becomes the disk's, where no dirty page is left that would take it along.
+YIELDS MUST_USE int data_settle_size(struct inode *inode);
 // Of all inodes, the oldest dirty data first: until no more than `dirty_max` pages are dirty (0: every
 // page that was dirty at the call is written). Errors stay with the inodes; the first is returned.
 // The caller holds no gate.

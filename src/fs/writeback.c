@@ -349,6 +349,29 @@ static void write_batches(struct writeback *wb)
     } while (wb->run_count == wb->run_capacity);
 }
 
+static int size_pass(struct plan *plan, void *arg)
+{
+    plan_will_dirty_inode(plan, arg);
+    return 0;
+}
+
+// In the life of one server the last dirty page takes the size along. But a page that the gap had dropped (zeroed by
+// fallocate) is not there for a successor, which knows the size from the log alone.
+int data_settle_size(struct inode *inode)
+{
+    if (inode->size <= inode->d.size || inode->pages.dirty_count > 0 || inode->write_error || inode->d.nlink == 0)
+        return 0;
+    struct plan plan;
+    plan_init(&plan, inode->fs);
+    int rc = plan_run(&plan, size_pass, inode);
+    if (rc == 0 && inode->size > inode->d.size && inode->pages.dirty_count == 0) {
+        inode->d.size = inode->size;
+        inode_dirty(inode, true);
+    }
+    plan_end(&plan);
+    return rc;
+}
+
 int data_write_out(struct inode *inode, uint64_t first, uint64_t last)
 {
     struct fs *fs = inode->fs;
@@ -371,8 +394,9 @@ int data_write_out(struct inode *inode, uint64_t first, uint64_t last)
     if (inode->pages.dirty_count == 0 || last == UINT64_MAX)
         settle(inode);
     waitq_wake_all(fs->rt, &fs->writeback_done);
+    int rc = wb.rc < 0 ? wb.rc : data_settle_size(inode);
     inode_put(inode);
-    return wb.rc;
+    return rc;
 }
 
 int data_writeback(struct inode *inode, uint64_t off, uint64_t len)

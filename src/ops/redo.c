@@ -95,7 +95,12 @@ int ops_redo_room(struct ops *ops, bool always)
 
 int ops_redo_pages(struct ops *ops, uint64_t *pages)
 {
-    return data_adopt_busy(ops->fs, pages);
+    int rc = data_adopt_busy(ops->fs, pages);
+    HTABLE_EACH(node, &ops->redone->held) {
+        if (rc == 0)
+            rc = data_settle_size(CONTAINER_OF(node, struct held, node)->inode);
+    }
+    return rc;
 }
 
 // --- the comparison -----------------------------------------------------------------------------
